@@ -1,0 +1,105 @@
+"""A plan bound to the network it was applied to: masks, costs as they are now, and the two lines of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from weakref import WeakKeyDictionary, ref
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from cannon_fx.cost import Cost, cost
+from cannon_fx.errors import MappingError
+from cannon_fx.modules import BlockSparse
+from cannon_fx.plans import Plan
+from cannon_fx.save import save
+from cannon_fx.train.budget import Budget
+from cannon_fx.train.control import BudgetControl
+
+
+@dataclass(frozen=True, eq=False)
+class AppliedPlan(Plan):
+    """What `apply_cannon` returns.
+
+    In your own training loop::
+
+        result.set_budget("energy/3", steps=2000)
+        for x, y in loader:
+            loss = task(model(x), y) + result.regularizer()
+            loss.backward()
+            optimizer.step()
+            result.step_(optimizer)
+            optimizer.zero_grad()
+
+    After `steps` steps the masks have landed on the budget and stay as they are; going on is fine-tuning.
+    """
+
+    modules: Mapping[str, BlockSparse] = field(default_factory=dict)
+    model: Callable[[], nn.Module | None] = lambda: None
+    _control: list[BudgetControl] = field(default_factory=list)
+
+    @classmethod
+    def bind(cls, plan: Plan, model: nn.Module, modules: Mapping[str, BlockSparse]) -> AppliedPlan:
+        applied = cls(**{f.name: getattr(plan, f.name) for f in fields(Plan)}, modules=modules, model=ref(model))
+        _APPLIED[model] = applied
+        return applied
+
+    def keep(self) -> dict[str, NDArray[np.bool_]]:
+        """The connections that are kept now, per layer name: bool [J, G]."""
+        return {name: module.pattern.keep.cpu().numpy() for name, module in self.modules.items()}
+
+    def cost(self) -> Cost:
+        """The cost with the connections that are kept now."""
+        return cost(self, self.keep())
+
+    def cost_alive(self) -> Cost:
+        """The cost if connections that are exactly zero now were cut; during a descent none is cut yet."""
+        return cost(self, {name: self.keep()[name] & alive for name, alive in self.control.penalty.alive().items()})
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes weights.safetensors, with this plan in it, into `folder`; see cannon_fx.load."""
+        model = self.model()
+        if model is None:
+            raise MappingError("the network of this plan no longer exists; keep a reference to it and save again.")
+        return save(model, self, folder)
+
+    def set_budget(self, budget: str | Budget, steps: int, *, cost_blind: bool = False) -> BudgetControl:
+        """Starts a descent to `budget` over `steps` optimiser steps.
+
+        `cost_blind` ignores what connections cost, as a baseline. Raises InfeasibleError before anything changes.
+        """
+        parsed = Budget.parse(budget) if isinstance(budget, str) else budget
+        self._control[:] = [BudgetControl(self, self.modules, parsed, steps, cost_blind)]
+        return self._control[0]
+
+    @property
+    def control(self) -> BudgetControl:
+        """The descent that is under way. Raises MappingError when none was started."""
+        if not self._control:
+            raise MappingError("no budget was set: call set_budget('energy/3', steps=...) before training.")
+        return self._control[0]
+
+    def regularizer(self) -> Tensor:
+        """The communication penalty, so that the loss is the whole objective; 0 once the masks have landed.
+
+        It carries no gradient: `step_` minimises it exactly, by its proximal step, whatever the optimiser.
+        """
+        return self.control.regularizer()
+
+    def step_(self, optimizer: Optimizer) -> None:
+        """Call after `optimizer.step()` and before `zero_grad()`: penalty, budget control, masks."""
+        self.control.step_(optimizer)
+
+
+_APPLIED: WeakKeyDictionary[nn.Module, AppliedPlan] = WeakKeyDictionary()
+
+
+def applied_plan(model: nn.Module) -> AppliedPlan:
+    """The plan that was applied to `model`. Raises MappingError when there is none."""
+    if model not in _APPLIED:
+        raise MappingError(f"{type(model).__name__} holds no block-sparse layers: call apply_cannon(model, …) first.")
+    return _APPLIED[model]

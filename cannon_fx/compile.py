@@ -1,0 +1,70 @@
+"""The compiler's two verbs: `plan` reads a model, `apply_cannon` also rewrites its layers in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from cannon_fx.applied import AppliedPlan
+from cannon_fx.capture import capture
+from cannon_fx.hw.chip import Chip
+from cannon_fx.hw.placement import Order
+from cannon_fx.passes import run
+from cannon_fx.passes.annotate import Annotate
+from cannon_fx.passes.homes import Homes
+from cannon_fx.passes.partition import Partition
+from cannon_fx.passes.place import Place
+from cannon_fx.passes.rewrite import rewrite
+from cannon_fx.plans import Plan
+
+
+def plan(
+    model: nn.Module,
+    example_inputs: Any = None,
+    *,
+    chip: str | Path | Chip = "siam-32nm",
+    targets: Sequence[str] | None = None,
+    ignore: Sequence[str] = (),
+    group_size: int = 16,
+    order: Order = "snake",
+) -> Plan:
+    """What `model` would cost on `chip`, and where; reads only.
+
+    `example_inputs`: a tensor or a tuple of positional arguments, dimension 0 the batch (one sample is used).
+    `chip`: a preset's name, the path of a TOML file, or a Chip. `targets` and `ignore` choose layers by name,
+    glob, class name or "re:…". Raises CaptureError, MappingError, ChipError.
+    """
+    return run(
+        Plan(
+            chip=Chip.load(chip),
+            exported=capture(model, example_inputs),
+            options={"group_size": group_size, "order": order},
+        ),
+        [
+            Partition(model, group_size, None if targets is None else tuple(targets), tuple(ignore)),
+            Homes(),
+            Place(order),
+            Annotate(),
+        ],
+    )
+
+
+def apply_cannon(
+    model: nn.Module,
+    example_inputs: Any = None,
+    *,
+    chip: str | Path | Chip = "siam-32nm",
+    targets: Sequence[str] | None = None,
+    ignore: Sequence[str] = (),
+    group_size: int = 16,
+    order: Order = "snake",
+) -> AppliedPlan:
+    """Maps `model` and replaces its mapped layers by block-sparse ones, in place; arguments as for `plan`.
+
+    Nothing is cut yet: the network computes exactly the same, with the same parameters under the same names.
+    """
+    found = plan(model, example_inputs, chip=chip, targets=targets, ignore=ignore, group_size=group_size, order=order)
+    return AppliedPlan.bind(found, model, rewrite(model, found))

@@ -1,0 +1,56 @@
+"""Everything that decides a run's numbers, checked as soon as it is put together."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+
+from cannon_fx.errors import RunError
+
+Method = Literal["dense", "cost-blind", "cannon"]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Raises RunError for a value that no run can have; names and files are checked by those who read them."""
+
+    model: str
+    data: str
+    chip: str
+    budget: str
+    methods: tuple[Method, ...]
+    dense_epochs: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    group_size: int
+    targets: tuple[str, ...]
+    ignore: tuple[str, ...]
+    device: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 2), ("dense_epochs", 0), ("batch_size", 1), ("group_size", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise RunError(f"{name} is {getattr(self, name)}: give at least {least}.")
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise RunError(f"learning_rate is {self.learning_rate}: give a positive number.")
+        if not self.methods or len(set(self.methods)) < len(self.methods):
+            raise RunError("methods must name each method once: choose among dense, cost-blind, cannon.")
+        try:
+            torch.zeros(1, device=self.device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = str(error).splitlines()[0]
+            raise RunError(f"device {self.device!r} cannot be used here: {reason} Try 'cpu'.") from error
+
+    def plain(self) -> dict[str, Any]:
+        """Plain values, with lists for tuples."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    def toml(self) -> str:
+        """TOML, which writes these strings, numbers and lists as JSON does."""
+        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in self.plain().items())

@@ -1,0 +1,31 @@
+"""Loading a user's model: "package.module:factory", called without arguments."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from torch import nn
+
+from cannon_fx.errors import RunError
+
+
+def load_model(spec: str) -> nn.Module:
+    """The module that `spec`'s factory returns; modules in the current folder are found too. Raises RunError."""
+    module_name, _, attribute = spec.partition(":")
+    if not module_name or not attribute:
+        raise RunError(f"model {spec!r} is not of the form package.module:factory, e.g. mynets.resnet:resnet20.")
+    if str(Path.cwd()) not in sys.path:  # a console script, unlike python -m, does not look there
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+        model = factory()
+    except Exception as error:  # a user's module may raise anything
+        raise RunError(
+            f"model {spec!r} cannot be made: {type(error).__name__}: {error}. Check that "
+            f"`from {module_name} import {attribute}` works here and that {attribute}() needs no arguments."
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise RunError(f"model {spec!r} gave a {type(model).__name__}; its factory must return a torch.nn.Module.")
+    return model

@@ -1,0 +1,91 @@
+"""Block-sparse layers: nn.Linear and nn.Conv2d whose cut connections are exact zeros and stay so.
+
+They are subclasses with the same parameters under the same names, so state_dict keys, optimisers built
+before the swap, and code that reads `.weight` keep working.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cannon_fx.kernels.pattern import BlockPattern
+from cannon_fx.kernels.reference import masked_weight
+from cannon_fx.layer import Layer
+
+
+class BlockSparse(nn.Module):
+    """What both layers share: a pattern of kept connections, and the mask it makes of the weight."""
+
+    pattern: BlockPattern
+    mask: Tensor
+    weight: Tensor  # the layer class's own parameter
+
+    @classmethod
+    def of(cls, old: nn.Module, layer: Layer) -> Self:
+        """The block-sparse twin of `old`, with its own parameters, hooks and mode, and nothing cut."""
+        new = cls.__new__(cls)
+        new.__dict__.update(old.__dict__)
+        for registry in ("_parameters", "_buffers", "_non_persistent_buffers_set"):
+            new.__dict__[registry] = old.__dict__[registry].copy()
+        new.register_buffer("mask", torch.empty(0, dtype=torch.bool), persistent=False)
+        new._set(
+            BlockPattern(
+                torch.ones(layer.column_blocks, layer.groups, dtype=torch.bool, device=new.weight.device),
+                layer.out_channels,
+                layer.in_channels,
+                layer.out_block,
+                layer.group_size,
+            )
+        )
+        return new
+
+    def _set(self, pattern: BlockPattern) -> None:
+        self.pattern, self.mask = pattern, pattern.spread(pattern.keep)
+        self.dense = bool(pattern.keep.all())
+
+    def effective_weight(self) -> Tensor:
+        """The weight that counts: masked, unless nothing is cut."""
+        return self.weight if self.dense else masked_weight(self.weight, self.mask)
+
+    @torch.no_grad()
+    def cut(self, keep: Tensor) -> None:
+        """Keep only the connections where `keep`, bool [J, G], is True; the others' weights become zero."""
+        old = self.pattern
+        self._set(
+            BlockPattern(keep.to(self.weight.device), old.out_channels, old.in_channels, old.out_block, old.group_size)
+        )
+        self.zero_cut_()
+
+    @torch.no_grad()
+    def zero_cut_(self) -> None:
+        """Put back to zero what an optimiser's momentum has moved away from it."""
+        if not self.dense:
+            self.weight.masked_fill_(~self.mask.view(*self.mask.shape, *(1,) * (self.weight.dim() - 2)), 0)
+
+
+class BlockSparseLinear(BlockSparse, nn.Linear):
+    """nn.Linear with cut connections."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input, self.effective_weight(), self.bias)
+
+
+class BlockSparseConv2d(BlockSparse, nn.Conv2d):
+    """nn.Conv2d (groups = 1) with cut connections."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        # nn.Conv2d's own second half, which also knows the padding modes.
+        return self._conv_forward(input, self.effective_weight(), self.bias)
+
+
+TWIN: dict[type[nn.Module], type[BlockSparse]] = {nn.Linear: BlockSparseLinear, nn.Conv2d: BlockSparseConv2d}
+"""The block-sparse class of each layer class; only exact classes, since a subclass may compute something else."""
+
+
+def block_sparse(module: nn.Module, layer: Layer) -> BlockSparse:
+    """The block-sparse twin of a linear or conv2d module."""
+    return TWIN[type(module)].of(module, layer)

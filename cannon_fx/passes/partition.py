@@ -1,0 +1,171 @@
+"""Partition: every linear and convolution of the graph becomes a layer over tiles, or is listed with a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.fx import Node
+
+from cannon_fx.errors import MappingError
+from cannon_fx.layer import Layer
+from cannon_fx.modules import TWIN, BlockSparse
+from cannon_fx.patterns import select
+from cannon_fx.plans import Plan, Unmapped
+
+aten = torch.ops.aten
+
+MATRIX_OPS: dict[object, str] = {
+    aten.linear.default: "linear",
+    aten.conv1d.default: "conv1d",
+    aten.conv1d.padding: "conv1d",
+    aten.conv2d.default: "conv2d",
+    aten.conv2d.padding: "conv2d",
+    aten.conv3d.default: "conv3d",
+    aten.conv_transpose1d.default: "conv_transpose1d",
+    aten.conv_transpose2d.input: "conv_transpose2d",
+    aten.conv_transpose3d.input: "conv_transpose3d",
+}
+"""Ops that multiply activations by one weight matrix, argument 1."""
+
+MATRIX_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.modules.conv._ConvTransposeNd)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place in the graph that multiplies by a weight matrix.
+
+    `name`: the linear or convolution module that runs here, else the one that owns the weight, else the weight's
+    own name. `weight`: the parameter's name; None if it is computed. `runs`: the innermost module that was running.
+    """
+
+    node: Node
+    name: str
+    weight: str | None
+    runs: str
+
+    @classmethod
+    def of(cls, node: Node, plan: Plan, modules: dict[str, nn.Module]) -> Site:
+        operand = node.args[1]
+        parameters = plan.exported.graph_signature.inputs_to_parameters
+        weight = parameters.get(operand.name) if isinstance(operand, Node) else None
+        stack = node.meta.get("nn_module_stack") or {}
+        runs = next(reversed(stack.values()))[0].split("@")[0] if stack else ""
+        owner = weight.rpartition(".")[0] if weight else ""
+        matrices = [name for name in (runs, owner) if isinstance(modules.get(name), MATRIX_MODULES)]
+        return cls(node, matrices[0] if matrices else weight or f"(graph node {node.name})", weight, runs)
+
+
+def obstacle(site: Site, modules: dict[str, nn.Module], plan: Plan) -> str | None:
+    """Why this op stays off the crossbars; None if it can be mapped."""
+    kind, module = MATRIX_OPS[site.node.target], modules.get(site.name)
+    if module is None:
+        return "its weight belongs to no linear or convolution module of its own"
+    if site.name == "":
+        return "it is the whole model, which cannot be replaced in place: wrap it in nn.Sequential"
+    if kind not in ("linear", "conv2d"):
+        return f"{kind} is not mapped; only linear and conv2d are"
+    if nn.utils.parametrize.is_parametrized(module):
+        return "its weight is parametrised"
+    if site.weight is None:
+        return "its weight is computed"
+    if type(module) not in TWIN:
+        return f"{type(module).__name__} is not exactly nn.Linear or nn.Conv2d"
+    if site.runs != site.name or site.weight != f"{site.name}.weight":
+        return "its weight is read outside its own module"
+    if isinstance(module, nn.Conv2d):
+        if site.node.meta["val"].dim() != 4:
+            return "its input has no batch dimension"
+        if module.groups > 1:
+            return f"grouped convolution ({module.groups} groups)"
+        taps = module.kernel_size[0] * module.kernel_size[1]
+        if taps > plan.chip.tile_rows:
+            return f"its {taps} taps do not fit the {plan.chip.tile_rows} rows of a tile"
+    return None
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Splits each layer by the chip's tile capacity.
+
+    A tile holds all taps of a channel, and whole channel groups: channels per row block =
+    floor(tile_rows / taps), rounded down to whole groups. Where not even one group fits, the group shrinks
+    to the channels that do. Raises MappingError when a pattern matches nothing or no layer is left.
+    """
+
+    model: nn.Module
+    group_size: int = 16
+    targets: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.group_size < 1:
+            raise MappingError(f"group_size is {self.group_size}: give a positive number of input channels.")
+
+    def __call__(self, plan: Plan) -> Plan:
+        if any(isinstance(module, BlockSparse) for module in self.model.modules()):
+            raise MappingError(
+                f"{type(self.model).__name__} already holds block-sparse layers. Use the result of the first "
+                "apply_cannon, or start from a fresh model."
+            )
+        modules = dict(self.model.named_modules())
+        sites = [Site.of(node, plan, modules) for node in plan.exported.graph.nodes if node.target in MATRIX_OPS]
+        classes = {
+            site.name: type(modules[site.name]).__name__ if site.name in modules else str(MATRIX_OPS[site.node.target])
+            for site in sites
+        }
+        chosen = set(classes) if self.targets is None else select(self.targets, classes, "targets")
+        ignored = select(self.ignore, classes, "ignore")
+
+        layers: list[Layer] = []
+        unmapped: list[Unmapped] = []
+        first_tile = 0
+        for name in classes:
+            same = [site for site in sites if site.name == name]
+            if name in ignored:
+                reason: str | None = "ignored on request"
+            elif name not in chosen:
+                reason = "not among the targets"
+            elif len(same) > 1 or sum(site.weight == same[0].weight for site in sites if site.weight) > 1:
+                reason = "its weight is used more than once"
+            else:
+                reason = obstacle(same[0], modules, plan)
+            if reason:
+                unmapped.append(Unmapped(name, reason))
+                continue
+            layers.append(self._split(same[0].node, name, first_tile, plan))
+            first_tile += layers[-1].tiles
+        unmapped += [
+            Unmapped(name, "does not run in eval mode")
+            for name, module in modules.items()
+            if isinstance(module, MATRIX_MODULES) and name and name not in classes
+        ]
+        if not layers:
+            raise MappingError(
+                f"nothing in {type(self.model).__name__} can be mapped onto the chip: "
+                + ("; ".join(f"{u.name}: {u.reason}" for u in unmapped) or "it holds no linear or convolution layer")
+                + ". Give a model with at least one plain nn.Linear or nn.Conv2d, and patterns that leave some."
+            )
+        return replace(plan, layers=tuple(layers), unmapped=tuple(unmapped))
+
+    def _split(self, node: Node, name: str, first_tile: int, plan: Plan) -> Layer:
+        kind: Literal["linear", "conv2d"] = "linear" if MATRIX_OPS[node.target] == "linear" else "conv2d"
+        weight_node = node.args[1]
+        assert isinstance(weight_node, Node)
+        shape = tuple(weight_node.meta["val"].shape)
+        fits = min(plan.chip.tile_rows // max(1, int(torch.Size(shape[2:]).numel())), shape[1])
+        group_size = min(self.group_size, fits)
+        output = node.meta["val"]
+        return Layer(
+            name=name,
+            kind=kind,
+            node=node.name,
+            weight_shape=shape,
+            positions=output.numel() // shape[0],
+            group_size=group_size,
+            row_channels=fits if fits == shape[1] else fits // group_size * group_size,
+            out_block=min(plan.chip.tile_columns, shape[0]),
+            first_tile=first_tile,
+        )

@@ -1,0 +1,92 @@
+"""The plan: what compiling a model for a chip has found. Passes fill it in; nothing in it changes the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+
+from cannon_fx.hw.chip import Chip
+from cannon_fx.hw.noc import Ints
+from cannon_fx.hw.placement import Placement
+from cannon_fx.layer import Layer
+
+Keep = Mapping[str, NDArray[np.bool_]]
+"""Per layer name, the connections that are kept: bool [J, G]."""
+
+
+@dataclass(frozen=True)
+class Unmapped:
+    """A linear or convolution that is not on the chip's crossbars, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class LayerInput:
+    """Where a layer's input comes from: `elements[k]` elements of channel group `group[k]` live on tile `home[k]`.
+
+    Only elements that some weight reads are counted (a strided 1x1 convolution reads one in four).
+    """
+
+    producer: str
+    group: Ints
+    home: Ints
+    elements: Ints
+
+
+@dataclass(frozen=True)
+class Move:
+    """Activations that another op brings together: `elements[k]` go from tile `source[k]` to `target[k]`.
+
+    `producer[k]` indexes `producers`, the graph nodes whose values move: one graph edge each.
+    """
+
+    node: str
+    op: str
+    producers: tuple[str, ...]
+    producer: Ints
+    source: Ints
+    target: Ints
+    elements: Ints
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Layers, tiles, placement, homes and transfers of one model on one chip, for one inference.
+
+    `options` are the compiler's own (group_size, order), so that a saved plan can be made again.
+    """
+
+    chip: Chip
+    exported: ExportedProgram
+    options: Mapping[str, Any] = field(default_factory=dict)
+    layers: tuple[Layer, ...] = ()
+    unmapped: tuple[Unmapped, ...] = ()
+    inputs: Mapping[str, LayerInput] = field(default_factory=dict)
+    moves: tuple[Move, ...] = ()
+    fallback_ops: tuple[str, ...] = ()
+    placement: Placement | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles that the layers take."""
+        return sum(layer.tiles for layer in self.layers)
+
+    def full(self) -> dict[str, NDArray[np.bool_]]:
+        """Every connection kept."""
+        return {layer.name: np.ones((layer.column_blocks, layer.groups), np.bool_) for layer in self.layers}
+
+    def placed(self) -> Placement:
+        """The placement; a plan that leaves the compiler always has one."""
+        assert self.placement is not None, "the Place pass has not run"
+        return self.placement
+
+    def timed(self, name: str, seconds: float) -> Plan:
+        return replace(self, seconds={**self.seconds, name: seconds})

@@ -1,0 +1,90 @@
+"""The record of a run: what report.json holds, built from plans and costs. Plain values only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cannon_fx.cost import Cost, PhaseKind
+from cannon_fx.hw.noc import STEP
+from cannon_fx.plans import Plan
+
+KINDS: tuple[PhaseKind, ...] = ("input", "partial_sum", "move")
+
+
+def method_record(plan: Plan, cost: Cost, accuracy: float, epochs: int) -> dict[str, Any]:
+    """One method's row, with its costs per layer, per move and per link."""
+    return {
+        "accuracy": accuracy,
+        "energy_pj": cost.energy_pj,
+        "static_energy_pj": cost.static_energy_pj,
+        "latency_cycles": cost.latency_cycles,
+        "edp_pj_cycles": cost.edp_pj_cycles,
+        "density": cost.density,
+        "latency_model": cost.latency_model,
+        "epochs": epochs,
+        "energy_shares_pj": {kind: cost.of(kind=kind).energy_pj for kind in KINDS},
+        "layers": [_layer(plan, cost, index) for index in range(len(plan.layers))],
+        "moves": [{"name": m.node, "op": m.op, **vars(cost.of(node=m.node))} for m in plan.moves],
+        "links": _links(cost),
+    }
+
+
+def _layer(plan: Plan, cost: Cost, index: int) -> dict[str, Any]:
+    layer = plan.layers[index]
+    keep = cost.keep[layer.name]
+    weights = layer.weights_of_connection
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "weight_shape": list(layer.weight_shape),
+        "row_blocks": layer.row_blocks,
+        "column_blocks": layer.column_blocks,
+        "utilisation": float(weights.sum() / (layer.tiles * plan.chip.tile_rows * plan.chip.tile_columns)),
+        "connections": int(keep.size),
+        "kept": int(keep.sum()),
+        "density": float((weights * keep).sum() / weights.sum()),
+        **vars(cost.of(name=layer.name)),
+    }
+
+
+def _links(cost: Cost) -> list[dict[str, Any]]:
+    loads = cost.communication.link_flits
+    return [
+        {
+            "from": [int(x), int(y)],
+            "to": [int(x) + STEP[direction][0], int(y) + STEP[direction][1]],
+            "flits": int(loads[direction, y, x]),
+        }
+        for direction, y, x in np.argwhere(loads)
+    ]
+
+
+def plan_record(plan: Plan) -> dict[str, Any]:
+    """What all methods share: chip, floor plan, what is not mapped."""
+    placement = plan.placed()
+    x, y = placement.mesh.coordinates(placement.router)
+    return {
+        "chip": plan.chip.dump(),
+        "floor_plan": {
+            "columns": placement.mesh.columns,
+            "rows": placement.mesh.rows,
+            "port": list(plan.chip.noc.port),
+            "tiles": [
+                {
+                    "tile": int(layer.tile_of[i, j]),
+                    "x": int(x[layer.tile_of[i, j]]),
+                    "y": int(y[layer.tile_of[i, j]]),
+                    "layer": layer.name,
+                    "row_block": i,
+                    "column_block": j,
+                }
+                for layer in plan.layers
+                for j in range(layer.column_blocks)
+                for i in range(layer.row_blocks)
+            ],
+        },
+        "unmapped": [{"name": u.name, "reason": u.reason} for u in plan.unmapped],
+        "fallback_ops": list(plan.fallback_ops),
+    }

@@ -1,0 +1,200 @@
+"""A run: train or take a dense network, retrain it once per method, and write what came out into a folder.
+
+The run goes from checkpoint to checkpoint, one per epoch; a run that was stopped goes on from the last one
+and ends with the same numbers.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from cannon_fx.applied import AppliedPlan
+from cannon_fx.atomic import atomic_write_bytes, atomic_write_text
+from cannon_fx.compile import apply_cannon, plan
+from cannon_fx.config import RunConfig
+from cannon_fx.cost import cost
+from cannon_fx.data import Batches, ImageData, load_data
+from cannon_fx.errors import RunError
+from cannon_fx.factory import load_model
+from cannon_fx.plans import Plan
+from cannon_fx.record import method_record, plan_record
+from cannon_fx.save import save
+from cannon_fx.train.budget import Budget
+from cannon_fx.train.landing import check_feasible
+from cannon_fx.train.retrain import Epoch, Training
+
+CHECKPOINT, CONFIG = "checkpoint.pt", "config.toml"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of the run: the dense base network, or one method that starts from it."""
+
+    name: str
+    epochs: int
+
+
+Listener = Callable[[Stage, Epoch], None]
+
+
+def _ignore_epoch(stage: Stage, epoch: Epoch) -> None:
+    """The listener of a run that nobody watches."""
+
+
+class Run:
+    """Making one checks everything that can be checked before training: model, data, chip, patterns, budget."""
+
+    def __init__(self, config: RunConfig, command: str) -> None:
+        self.config, self.command = config, command
+        self.data: ImageData = load_data(config.data)
+        torch.manual_seed(config.seed)
+        self.base: nn.Module = load_model(config.model).to(config.device)
+        self.plan: Plan = plan(self.base, self._sample(), **self._mapping())
+        self.full = cost(self.plan, self.plan.full())
+        budget = Budget.parse(config.budget)
+        check_feasible(self.plan, budget.metric, budget.limit(self.full))
+        self.stages = [Stage("base", config.dense_epochs)] if config.dense_epochs else []
+        self.stages += [Stage(method, config.epochs) for method in config.methods]
+        self.first = 0
+        self.interrupted: dict[str, Any] | None = None
+        self.results: dict[str, dict[str, Any]] = {}
+        self.history: list[dict[str, Any]] = []
+
+    @staticmethod
+    def refuse(folder: Path) -> NoReturn:
+        """Raises RunError: no run overwrites what is there."""
+        raise RunError(
+            f"the output folder {str(folder)!r} exists already. Choose another with --out, go on with an "
+            "unfinished run there with --resume, or remove it."
+        )
+
+    def start(self, folder: Path) -> None:
+        """Makes the run's folder. Raises RunError when it exists or cannot be made."""
+        try:
+            folder.mkdir(parents=True)
+            atomic_write_text(folder / CONFIG, self.config.toml())
+        except FileExistsError:
+            self.refuse(folder)
+        except OSError as error:
+            raise RunError(
+                f"cannot make the output folder {str(folder)!r}: {error.strerror}. Choose another with --out."
+            ) from error
+
+    def resume(self, folder: Path) -> None:
+        """Takes up the run in `folder`. Raises RunError when there is none, or one with other options."""
+        if not (folder / CHECKPOINT).is_file():
+            done = " It is finished." if (folder / "report.json").is_file() else ""
+            raise RunError(
+                f"there is no unfinished run in {str(folder)!r}.{done} Leave --resume out, or name another --out."
+            )
+        try:
+            state = torch.load(folder / CHECKPOINT, map_location=self.config.device, weights_only=True)
+            saved = state["config"]
+        except Exception as error:  # torch.load raises many kinds on a damaged file
+            raise RunError(
+                f"the checkpoint {str(folder / CHECKPOINT)!r} cannot be read: {error}. Start again with another --out."
+            ) from error
+        for key, value in self.config.plain().items():
+            if saved.get(key) != value:
+                raise RunError(
+                    f"the run in {str(folder)!r} has {key} = {saved.get(key)!r}, now it is {value!r}. Resume with "
+                    "the options it was started with (see its config.toml), or start another with --out."
+                )
+        self.first, self.interrupted = state["stage"], state["training"]
+        self.results, self.history = state["results"], state["history"]
+        if "base" in state:
+            self.base.load_state_dict(state["base"])
+
+    def execute(self, folder: Path | None = None, listen: Listener = _ignore_epoch) -> dict[str, Any]:
+        """Runs the stages that are left and returns the record; with a folder, leaves checkpoints and weights there."""
+        for number in range(self.first, len(self.stages)):
+            self._stage(number, folder, listen)
+        return self.record()
+
+    def record(self) -> dict[str, Any]:
+        """What report.json holds."""
+        versions = {name: version(name) for name in ("cannon-fx", "torch", "numpy")} | {
+            "python": platform.python_version()
+        }
+        return {
+            "schema": 1,
+            "command": self.command,
+            "versions": versions,
+            "network": self.config.model,
+            "data": self.data.name,
+            "seed": self.config.seed,
+            "device": f"{self.config.device}, {torch.get_num_threads()} threads, {platform.machine()}",
+            "budget": self.config.budget,
+            "seconds": sum(row["seconds"] for row in self.history),
+            "methods": self.results,
+            **plan_record(self.plan),
+            "history": self.history,
+        }
+
+    def _stage(self, number: int, folder: Path | None, listen: Listener) -> None:
+        stage, config = self.stages[number], self.config
+        torch.manual_seed(config.seed + number)
+        network = self.base if stage.name == "base" else copy.deepcopy(self.base)
+        applied: AppliedPlan | None = None
+        if stage.name in ("cost-blind", "cannon"):
+            applied = apply_cannon(network, self._sample(), **self._mapping())
+        training = Training(
+            network,
+            Batches(self.data.train, self.data, config.batch_size, shuffle=True, augment=True, seed=config.seed),
+            Batches(self.data.test, self.data, 256, shuffle=False, augment=False, seed=0),
+            epochs=stage.epochs,
+            budget=config.budget if applied else None,
+            cost_blind=stage.name == "cost-blind",
+            descent=0.0 if stage.name == "base" else 0.5,
+            learning_rate=config.learning_rate,
+            device=config.device,
+        )
+        if self.interrupted:
+            training.load_state_dict(self.interrupted)
+            self.interrupted = None
+        for epoch in training:
+            row = {"method": stage.name, **asdict(epoch)}
+            if applied is None:
+                row |= {"energy_pj": self.full.energy_pj, "latency_cycles": self.full.latency_cycles}
+            self.history.append(row)
+            if folder:
+                self._checkpoint(folder, number, training)
+            listen(stage, epoch)
+        if stage.name == "base":
+            return
+        final = applied.cost() if applied else self.full
+        self.results[stage.name] = method_record(self.plan, final, self.history[-1]["accuracy"], stage.epochs)
+        kept = "cannon" if "cannon" in config.methods else config.methods[-1]
+        if folder and stage.name == kept:
+            save(network, applied, folder)
+
+    def _checkpoint(self, folder: Path, number: int, training: Training) -> None:
+        state: dict[str, Any] = {
+            "config": self.config.plain(),
+            "stage": number,
+            "training": training.state_dict(),
+            "results": self.results,
+            "history": self.history,
+        }
+        if self.stages[number].name != "base":
+            state["base"] = self.base.state_dict()
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        atomic_write_bytes(folder / CHECKPOINT, buffer.getvalue())
+
+    def _sample(self) -> Tensor:
+        return self.data.train.images[:1].float().to(self.config.device)
+
+    def _mapping(self) -> dict[str, Any]:
+        c = self.config
+        return {"chip": c.chip, "targets": c.targets or None, "ignore": c.ignore, "group_size": c.group_size}

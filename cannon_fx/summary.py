@@ -1,0 +1,46 @@
+"""A plan in words: one table for the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group
+from rich.table import Table
+
+from cannon_fx.cost import Cost
+from cannon_fx.plans import Plan
+
+
+def summary(plan: Plan, cost: Cost, width: int = 110) -> str:
+    """Layers, tiles and costs per inference, with every layer that is not mapped and why."""
+    mesh = plan.placed().mesh
+    table = Table(title=f"{plan.tiles} tiles of chip {plan.chip.name} on a {mesh.columns} x {mesh.rows} mesh")
+    for column in ("layer", "weight", "tiles I x J", "connections"):
+        table.add_column(column, justify="left" if column == "layer" else "right")
+    for column in ("energy (pJ)", "share", "latency (cycles)"):
+        table.add_column(column, justify="right")
+    whole = cost.energy_pj or 1.0
+
+    def row(name: str, shape: str, tiles: str, connections: str, part: Cost.Sums) -> None:
+        energy, share = f"{part.energy_pj:,.0f}", f"{part.energy_pj / whole:.1%}"
+        table.add_row(name, shape, tiles, connections, energy, share, f"{part.latency_cycles:,.0f}")
+
+    for layer in plan.layers:
+        row(
+            layer.name,
+            " x ".join(map(str, layer.weight_shape)),
+            f"{layer.row_blocks} x {layer.column_blocks}",
+            str(layer.groups * layer.column_blocks),
+            cost.of(name=layer.name),
+        )
+    if plan.moves:
+        row("(residual adds and other moves)", "", "", "", cost.of(kind="move"))
+    totals = (
+        f"energy {cost.energy_pj:,.0f} pJ dynamic + {cost.static_energy_pj:,.0f} pJ static, "
+        f"latency {cost.latency_cycles:,.0f} cycles ({cost.latency_model}), "
+        f"EDP {cost.edp_pj_cycles:.3g} pJ·cycles; per inference, unicast, partial sums included"
+    )
+    notes = [f"not mapped: {skipped.name}: {skipped.reason}" for skipped in plan.unmapped]
+    notes += [f"no rule for {op}: everything moves to the home of its first input" for op in plan.fallback_ops]
+    console = Console(width=width, no_color=True, highlight=False)
+    with console.capture() as captured:
+        console.print(Group(table, totals, *notes), markup=False)
+    return captured.get()

@@ -1,0 +1,1 @@
+"""Retraining: the communication penalty, the budget, the loop."""

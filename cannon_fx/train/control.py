@@ -1,0 +1,130 @@
+"""Budget control: a target that falls from dense to the budget, met by cutting and prepared by the penalty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim import Optimizer
+
+from cannon_fx.cost import Cost, cost
+from cannon_fx.modules import BlockSparse
+from cannon_fx.plans import Keep, Plan
+from cannon_fx.train.budget import Budget, measure
+from cannon_fx.train.landing import Importance, check_feasible, land
+from cannon_fx.train.penalty import Penalty, effective_rate
+
+UPDATES = 50
+"""Updates of masks, prices and strength over the whole descent."""
+
+HORIZON = 0.1
+"""Share of the descent that the strength looks ahead."""
+
+MEMORY = 0.05
+"""Weight of the newest minibatch in the running importance."""
+
+
+class BudgetControl:
+    """Brings the cost from dense to the budget in `steps` optimiser steps, then leaves the masks as they are.
+
+    At every update the knapsack lands on the target of that moment, which falls geometrically (a tenth less is
+    as hard at any size). In between, the penalty shrinks what will have to go next. Its strength is the
+    multiplier of the constraint "cost <= target, one horizon ahead", solved anew at every update.
+    Raises InfeasibleError when no masks meet the budget.
+    """
+
+    def __init__(
+        self, plan: Plan, modules: Mapping[str, BlockSparse], budget: Budget, steps: int, cost_blind: bool = False
+    ) -> None:
+        self.plan, self.modules, self.budget, self.steps = plan, modules, budget, steps
+        self.cost_blind = cost_blind
+        self.dense = self._measure(cost(plan, plan.full()))
+        self.limit = budget.limit(cost(plan, plan.full()))
+        check_feasible(plan, budget.metric, self.limit)
+        self.penalty = Penalty(plan, modules, cost_blind)
+        self.step = 0
+        self.taylor = {name: torch.zeros(m.pattern.shape, device=m.weight.device) for name, m in modules.items()}
+
+    @property
+    def landed(self) -> bool:
+        """True once the masks are final."""
+        return self.step >= self.steps
+
+    def regularizer(self) -> torch.Tensor:
+        """The penalty's value, without gradient (step_ minimises it); 0 once landed."""
+        return torch.zeros(()) if self.landed else self.penalty.value()
+
+    def step_(self, optimizer: Optimizer) -> None:
+        """To be called after `optimizer.step()`, before the gradients are cleared."""
+        if not self.landed:
+            self._observe()
+            self.penalty.shrink_(optimizer)
+            self.step += 1
+            if self.landed or self.step % max(1, self.steps // UPDATES) == 0:
+                self._update(optimizer)
+        for module in self.modules.values():
+            module.zero_cut_()
+
+    @torch.no_grad()
+    def _observe(self) -> None:
+        """Running mean of (sum of weight x gradient)^2 per connection: how much the loss would change without it."""
+        for name, module in self.modules.items():
+            if module.weight.grad is not None:
+                change = module.pattern.sums(module.weight.float() * module.weight.grad.float())
+                self.taylor[name].lerp_(change.square(), MEMORY)
+
+    def _update(self, optimizer: Optimizer) -> None:
+        keep = land(self.plan, self._importance(), self.budget.metric, self._target(self.step), self.cost_blind)
+        for name, module in self.modules.items():
+            module.cut(torch.from_numpy(keep[name]))
+        if not self.landed:
+            self.penalty.reprice(keep)
+            self.penalty.strength = self._multiplier(keep, optimizer)
+
+    def _importance(self) -> Importance:
+        alive = self.penalty.alive()
+        return {name: value.double().cpu().numpy() * alive[name] for name, value in self.taylor.items()}
+
+    def _target(self, step: float) -> float:
+        return self.dense * (self.limit / self.dense) ** min(1.0, step / self.steps)
+
+    def _multiplier(self, keep: Keep, optimizer: Optimizer) -> float:
+        """The strength under which the penalty alone would meet the target one horizon ahead.
+
+        Alone, it takes norm / (rate x strength x factor) steps to bring a connection to zero, so those with the
+        smallest norm / factor go first; how far down that order the target lies decides the strength.
+        """
+        horizon = max(1.0, HORIZON * self.steps)
+        target = self._target(self.step + horizon)
+        lasting = {
+            name: (self.penalty.norms(name) / self.penalty.factors[name].clamp_min(1e-30)).cpu().numpy() * keep[name]
+            for name in self.modules
+        }
+        ordered = np.unique(np.concatenate([values.ravel() for values in lasting.values()]))
+        low, high = 0, len(ordered) - 1
+        while low < high:
+            middle = (low + high) // 2
+            left = {name: values > ordered[middle] for name, values in lasting.items()}
+            low, high = (low, middle) if self._measure(cost(self.plan, left)) <= target else (middle + 1, high)
+        return float(ordered[low]) / (horizon * effective_rate(optimizer.param_groups[0]))
+
+    def _measure(self, cost: Cost) -> float:
+        return measure(self.budget.metric, cost.energy_pj, cost.latency_cycles)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {
+            "step": self.step,
+            "taylor": self.taylor,
+            "penalty": self.penalty.state_dict(),
+            "keep": {name: module.pattern.keep for name, module in self.modules.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up where `state_dict` was called; call it before the model's own weights are loaded."""
+        self.step, self.taylor = state["step"], state["taylor"]
+        self.penalty.load_state_dict(state["penalty"])
+        for name, module in self.modules.items():
+            module.cut(state["keep"][name])

@@ -1,0 +1,138 @@
+"""Landing on the budget: which connections to keep so that the exact cost stays within the limit.
+
+A knapsack with set-up costs: a tile's first connection also pays for the tile's partial sums. Per tile, the
+connections of best importance per price form one bundle with that set-up cost, and the others follow one by
+one (the concave hull, so the greedy order solves the relaxed problem). Bundles are taken in order of
+importance per price as long as the exact cost, whole flits and all, stays within the limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cannon_fx.cost import Prices, cost, layer_cost, prices
+from cannon_fx.errors import InfeasibleError
+from cannon_fx.layer import Layer
+from cannon_fx.plans import Keep, Plan
+from cannon_fx.train.budget import UNIT, Metric, measure
+
+Importance = Mapping[str, NDArray[np.float64]]
+"""Per layer name, how much the network would miss each connection: float [J, G], at least 0."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Connections of one tile that enter together: `columns[k]`, `groups[k]` of layer `layer`."""
+
+    ratio: float
+    layer: int
+    columns: NDArray[np.intp]
+    groups: NDArray[np.intp]
+
+
+def bundles_of(index: int, layer: Layer, price: Prices, importance: NDArray[np.float64]) -> list[Bundle]:
+    """The bundles of one layer, best first within each tile."""
+    found: list[Bundle] = []
+    for i in range(layer.row_blocks):
+        groups = np.flatnonzero(layer.row_block_of == i)
+        for j in range(layer.column_blocks):
+            value, paid, setup = importance[j, groups], price.input_pj[j, groups], price.sum_pj[j, i]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                order = np.argsort(-np.where(paid > 0, value / paid, np.inf), kind="stable")
+                prefix = np.cumsum(value[order]) / (setup + np.cumsum(paid[order]))
+            prefix = np.where(np.isnan(prefix), np.inf, prefix)  # 0 / 0: worth nothing, costs nothing
+            first = int(np.argmax(prefix)) + 1
+            cuts = [order[:first], *order[first:, None]]
+            ratios = [prefix[first - 1], *(value[k] / paid[k] if paid[k] else np.inf for k in order[first:])]
+            found += [
+                Bundle(float(ratio), index, np.full(len(chosen), j), groups[chosen])
+                for ratio, chosen in zip(ratios, cuts, strict=True)
+            ]
+    return found
+
+
+def equal_prices(layer: Layer) -> Prices:
+    """Every connection costs the same: what a cost-blind method believes."""
+    return Prices(np.ones((layer.column_blocks, layer.groups)), np.zeros((layer.column_blocks, layer.row_blocks)))
+
+
+def minimal(plan: Plan) -> dict[str, NDArray[np.bool_]]:
+    """The cheapest masks that leave every layer alive: its cheapest connection."""
+    keep: dict[str, NDArray[np.bool_]] = {}
+    for layer in plan.layers:
+        price = prices(plan, layer)
+        alone = price.input_pj + price.sum_pj[:, layer.row_block_of]
+        keep[layer.name] = np.arange(alone.size).reshape(alone.shape) == alone.argmin()
+    return keep
+
+
+def check_feasible(plan: Plan, metric: Metric, limit: float) -> None:
+    """Raises InfeasibleError, with the least reachable value, when no masks meet the limit."""
+    least, dense = (cost(plan, keep) for keep in (minimal(plan), plan.full()))
+    value = measure(metric, least.energy_pj, least.latency_cycles)
+    if value > limit:
+        full = measure(metric, dense.energy_pj, dense.latency_cycles)
+        fixed = least.of(kind="move").energy_pj / least.energy_pj if least.energy_pj else 0.0
+        raise InfeasibleError(
+            f"the budget of {limit:,.0f} {UNIT[metric]} for {metric} cannot be met: with one connection left per "
+            f"layer the network still needs {value:,.0f} {UNIT[metric]} ({full / value:.2f}x below dense; "
+            f"{fixed:.0%} of its energy are moves that no mask removes, such as residual adds). Ask for at most "
+            f"{metric}/{np.floor(100 * full / value) / 100:.2f}, or take a chip with larger tiles."
+        )
+
+
+def land(plan: Plan, importance: Importance, metric: Metric, limit: float, cost_blind: bool = False) -> Keep:
+    """Masks of the largest total importance, greedily, whose exact cost is at most `limit`.
+
+    Every layer keeps at least its best bundle if the limit allows, else what `minimal` keeps.
+    `cost_blind` ranks by importance alone; the limit is met all the same, if check_feasible says that it can.
+    """
+    ranked: list[Bundle] = []
+    for index, layer in enumerate(plan.layers):
+        price = equal_prices(layer) if cost_blind else prices(plan, layer)
+        ranked += bundles_of(index, layer, price, importance[layer.name])
+    ranked.sort(key=lambda bundle: -bundle.ratio)
+    best = {bundle.layer: bundle for bundle in reversed(ranked)}
+    alive = list(best.values())
+    ranked = alive + [bundle for bundle in ranked if best[bundle.layer] is not bundle and bundle.ratio > 0]
+
+    keep = {name: np.zeros_like(mask) for name, mask in plan.full().items()}
+
+    def with_first(count: int) -> float:
+        for mask in keep.values():
+            mask[:] = False
+        for bundle in ranked[:count]:
+            keep[plan.layers[bundle.layer].name][bundle.columns, bundle.groups] = True
+        total = cost(plan, keep)
+        return measure(metric, total.energy_pj, total.latency_cycles)
+
+    low, high = 0, len(ranked)  # the cost never falls as bundles are added
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if with_first(middle) <= limit else (low, middle - 1)
+    if low < len(alive):
+        keep = minimal(plan)
+        low = 0
+    else:
+        with_first(low)
+    _fill(plan, keep, ranked[low:], metric, limit)
+    return keep
+
+
+def _fill(plan: Plan, keep: dict[str, NDArray[np.bool_]], rest: list[Bundle], metric: Metric, limit: float) -> None:
+    """Adds, in order, each further bundle that still fits."""
+    total = cost(plan, keep)
+    energy, latency = total.energy_pj, total.latency_cycles
+    per_layer = {layer.name: layer_cost(plan, layer, keep[layer.name]) for layer in plan.layers}
+    for bundle in rest:
+        layer = plan.layers[bundle.layer]
+        candidate = keep[layer.name].copy()
+        candidate[bundle.columns, bundle.groups] = True
+        new, old = layer_cost(plan, layer, candidate), per_layer[layer.name]
+        if measure(metric, energy + new[0] - old[0], latency + new[1] - old[1]) <= limit:
+            energy, latency = energy + new[0] - old[0], latency + new[1] - old[1]
+            keep[layer.name], per_layer[layer.name] = candidate, new

@@ -1,0 +1,176 @@
+"""The ready-made loop: descend to the budget, then fine-tune with the masks frozen."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from cannon_fx.applied import AppliedPlan, applied_plan
+from cannon_fx.train.budget import Budget
+
+Loader = Iterable[tuple[Tensor, Tensor]]
+"""Minibatches (inputs, labels); with `__len__`, and with `set_epoch(epoch)` if its order depends on the epoch."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of the history. `accuracy` is on the validation data."""
+
+    epoch: int
+    phase: Literal["train", "sparsify", "fine-tune"]
+    loss: float
+    train_accuracy: float
+    accuracy: float
+    energy_pj: float
+    latency_cycles: float
+    density: float
+    strength: float
+    seconds: float
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, loader: Loader, device: torch.device | str = "cpu") -> float:
+    """Share of `loader`'s samples that `model` classifies right, in eval mode."""
+    training, right, seen = model.training, 0, 0
+    model.eval()
+    for x, y in loader:
+        right += int((model(x.to(device)).argmax(1) == y.to(device)).sum())
+        seen += len(y)
+    model.train(training)
+    return right / max(seen, 1)
+
+
+class Training:
+    """One training of one network, epoch by epoch, with a state that can be saved and loaded between epochs.
+
+    With a budget: `descent` of the epochs reach it, the rest fine-tune. Without: plain training, same schedule.
+    SGD with Nesterov momentum; the learning rate is constant during the descent, then falls along a cosine.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train_loader: Loader,
+        val_loader: Loader,
+        *,
+        epochs: int,
+        budget: str | Budget | None = None,
+        cost_blind: bool = False,
+        descent: float = 0.5,
+        learning_rate: float = 0.05,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
+        loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.model = model.to(device)
+        self.train_loader, self.val_loader, self.loss, self.device = train_loader, val_loader, loss, device
+        self.epochs, self.done, self.learning_rate = epochs, 0, learning_rate
+        self.batches = len(train_loader)  # type: ignore[arg-type]  # documented on Loader
+        self.descent_epochs = round(epochs * descent)
+        self.optimizer = torch.optim.SGD(
+            model.parameters(), learning_rate, momentum=momentum, nesterov=True, weight_decay=weight_decay
+        )
+        self.plan: AppliedPlan | None = None
+        if budget is not None:
+            self.plan = applied_plan(model)
+            self.plan.set_budget(budget, self.descent_epochs * self.batches, cost_blind=cost_blind)
+
+    def __iter__(self) -> Iterator[Epoch]:
+        while self.done < self.epochs:
+            yield self.run_epoch()
+
+    def run_epoch(self) -> Epoch:
+        begin = time.perf_counter()
+        if hasattr(self.train_loader, "set_epoch"):
+            self.train_loader.set_epoch(self.done)
+        phase = self._phase()
+        self.model.train()
+        total, right, seen = 0.0, 0, 0
+        for batch, (x, y) in enumerate(self.train_loader):
+            self._set_rate(self.done + batch / self.batches)
+            x, y = x.to(self.device), y.to(self.device)
+            logits = self.model(x)
+            loss = self.loss(logits, y)
+            if self.plan:
+                loss = loss + self.plan.regularizer()
+            loss.backward()
+            self.optimizer.step()
+            if self.plan:
+                self.plan.step_(self.optimizer)
+            self.optimizer.zero_grad()
+            total += loss.item() * len(y)
+            right += int((logits.argmax(1) == y).sum())
+            seen += len(y)
+        self.done += 1
+        cost = self.plan.cost_alive() if self.plan else None
+        return Epoch(
+            epoch=self.done,
+            phase=phase,
+            loss=total / seen,
+            train_accuracy=right / seen,
+            accuracy=evaluate(self.model, self.val_loader, self.device),
+            energy_pj=cost.energy_pj if cost else math.nan,
+            latency_cycles=cost.latency_cycles if cost else math.nan,
+            density=cost.density if cost else 1.0,
+            strength=self.plan.control.penalty.strength if self.plan else 0.0,
+            seconds=time.perf_counter() - begin,
+        )
+
+    def _phase(self) -> Literal["train", "sparsify", "fine-tune"]:
+        if self.plan is None:
+            return "train"
+        return "fine-tune" if self.plan.control.landed else "sparsify"
+
+    def _set_rate(self, epoch: float) -> None:
+        left = self.epochs - self.descent_epochs
+        progress = max(0.0, epoch - self.descent_epochs) / max(left, 1)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed training needs to go on to the same result; tensors and plain values only."""
+        return {
+            "done": self.done,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "control": self.plan.control.state_dict() if self.plan else None,
+            "rng": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.done = state["done"]
+        if self.plan:
+            self.plan.control.load_state_dict(state["control"])
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+
+
+def retrain(
+    model: nn.Module,
+    train_loader: Loader,
+    val_loader: Loader,
+    *,
+    budget: str | Budget = "energy/3",
+    epochs: int = 30,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    **options: Any,
+) -> list[Epoch]:
+    """Retrains a network from `apply_cannon` until it needs no more than `budget`, and returns the history.
+
+    Half of the epochs descend to the budget, the other half fine-tune. `options` are those of `Training`.
+    Raises InfeasibleError before training starts, MappingError when the model was not applied.
+    """
+    history: list[Epoch] = []
+    for epoch in Training(model, train_loader, val_loader, epochs=epochs, budget=budget, **options):
+        history.append(epoch)
+        if on_epoch:
+            on_epoch(epoch)
+    return history

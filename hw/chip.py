@@ -1,0 +1,207 @@
+"""The chip: crossbars, tiles, network-on-chip and its energy constants, read from a validated TOML file."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cannon_fx.hw.errors import ChipError
+
+Count = Annotated[int, Field(gt=0, strict=True)]
+Positive = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
+Coordinate = Annotated[int, Field(ge=0, strict=True)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Crossbar(_Section):
+    """One memory array."""
+
+    rows: Count
+    columns: Count
+    cell_bits: Count
+
+
+class Tile(_Section):
+    """How many crossbars stand behind one router."""
+
+    pe_rows: Count
+    pe_columns: Count
+
+
+class Precision(_Section):
+    """Bits of one weight, of one activation on the network, and of one partial sum on the network."""
+
+    weight_bits: Count
+    activation_bits: Count
+    partial_sum_bits: Count
+
+
+class Noc(_Section):
+    """The network-on-chip. Without `columns` and `rows` the mesh is the smallest square that holds the network."""
+
+    topology: Literal["mesh"]
+    routing: Literal["xy"]
+    columns: Count | None = None
+    rows: Count | None = None
+    flit_bits: Count
+    packet_flits: Count
+    vcs: Count
+    buffer_flits: Count
+    clock_ghz: Positive
+    link_mm: Positive
+    router_cycles: Count
+    link_cycles: Count
+    endpoint_cycles: Annotated[int, Field(ge=0, strict=True)]
+    credit_cycles: Count
+    port: tuple[Coordinate, Coordinate] = (0, 0)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.columns is None) != (self.rows is None):
+            raise ValueError("give both columns and rows, or neither (the mesh is then sized to the network)")
+        if self.columns is not None and self.rows is not None:
+            x, y = self.port
+            if x >= self.columns or y >= self.rows:
+                raise ValueError(f"port {x, y} lies outside the {self.columns} x {self.rows} mesh")
+        return self
+
+
+class Energy(_Section):
+    """Energy and power of the network-on-chip."""
+
+    router_pj_per_flit: NonNegative
+    link_pj_per_bit_mm: NonNegative
+    router_leakage_mw: NonNegative
+    router_clock_mw: NonNegative
+
+
+class Chip(_Section):
+    """A tiled in-memory-computing chip.
+
+    >>> Chip.load("siam-32nm").tile_rows
+    512
+    """
+
+    schema_version: Literal[1] = Field(alias="schema")
+    name: str
+    description: str
+    crossbar: Crossbar
+    tile: Tile
+    precision: Precision
+    noc: Noc
+    energy: Energy
+
+    @model_validator(mode="after")
+    def _holds_a_weight(self) -> Self:
+        if self.tile_columns < 1:
+            raise ValueError(
+                f"a tile of {self.tile.pe_columns} x {self.crossbar.columns} cells of {self.crossbar.cell_bits} bit "
+                f"holds no weight of {self.precision.weight_bits} bits"
+            )
+        return self
+
+    @property
+    def tile_rows(self) -> int:
+        """Weight rows that one tile holds."""
+        return self.tile.pe_rows * self.crossbar.rows
+
+    @property
+    def tile_columns(self) -> int:
+        """Weight columns that one tile holds; a weight of b bits takes ceil(b / cell_bits) cells of a row."""
+        return self.tile.pe_columns * (
+            self.crossbar.columns // math.ceil(self.precision.weight_bits / self.crossbar.cell_bits)
+        )
+
+    @property
+    def link_pj_per_flit(self) -> float:
+        """Energy of one flit over one link, pJ."""
+        return self.energy.link_pj_per_bit_mm * self.noc.flit_bits * self.noc.link_mm
+
+    @property
+    def static_pj_per_router_cycle(self) -> float:
+        """Leakage and clock energy of one router in one cycle, pJ (1 mW for 1 ns is 1 pJ)."""
+        return (self.energy.router_leakage_mw + self.energy.router_clock_mw) / self.noc.clock_ghz
+
+    @property
+    def flits_per_cycle(self) -> float:
+        """Sustained rate of one link, in flits per cycle.
+
+        One virtual channel takes up the next packet's routing and allocation only after the last tail
+        has left, and waits for credits: min(L / (L + 2), buffer / credit round trip), as measured on
+        BookSim2. Several virtual channels overlap those waits. For packets longer than a buffer they
+        overlap less than this model says (measured 0.68 for 4 VCs x 4 flits and 8-flit packets).
+        """
+        packet = self.noc.packet_flits
+        one_vc = min(packet / (packet + 2), self.noc.buffer_flits / self.noc.credit_cycles)
+        return min(1.0, self.noc.vcs * one_vc)
+
+    @classmethod
+    def presets(cls) -> list[str]:
+        """Names of the chips that come with the package."""
+        folder = files("cannon_fx.hw") / "chips"
+        return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+    @classmethod
+    def load(cls, chip: str | Path | Chip) -> Chip:
+        """A preset by name, or a TOML file by path. Raises ChipError."""
+        if isinstance(chip, Chip):
+            return chip
+        text = str(chip)
+        if text in cls.presets():
+            return cls.parse((files("cannon_fx.hw") / "chips" / f"{text}.toml").read_text("utf-8"), text)
+        if isinstance(chip, str) and not text.endswith(".toml"):
+            near = difflib.get_close_matches(text, cls.presets(), n=1, cutoff=0.4)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ChipError(
+                f"unknown chip {text!r}.{hint} The chips that come with cannon_fx are {', '.join(cls.presets())}; "
+                "for one of your own give the path of its .toml file."
+            )
+        try:
+            content = Path(chip).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ChipError(
+                f"cannot read the chip file {text!r}: {getattr(error, 'strerror', None) or error}. "
+                f"Give a readable .toml file, or one of {', '.join(cls.presets())}."
+            ) from error
+        return cls.parse(content, text)
+
+    @classmethod
+    def parse(cls, content: str, origin: str) -> Chip:
+        """A chip from TOML text; `origin` names it in errors. Raises ChipError."""
+        try:
+            return cls.parse_data(tomllib.loads(content), origin)
+        except tomllib.TOMLDecodeError as error:
+            raise ChipError(f"chip {origin!r} is not valid TOML: {error}. Correct that line.") from error
+
+    @classmethod
+    def parse_data(cls, data: dict[str, Any], origin: str) -> Chip:
+        """A chip from what `dump` returned; `origin` names it in errors. Raises ChipError."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise ChipError(f"chip {origin!r}: {'; '.join(map(_describe, error.errors()))}.") from error
+
+    def dump(self) -> dict[str, Any]:
+        """The description as plain data, with the keys of the TOML file."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _describe(problem: Any) -> str:
+    """One pydantic problem in the words of the file: which key, what is wrong, what stood there."""
+    where = ".".join(map(str, problem["loc"])) or "the file"
+    if problem["type"] == "missing":
+        return f"{where} is missing"
+    if problem["type"] == "extra_forbidden":
+        return f"{where} is not a key of a chip description"
+    what = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {what[0].lower()}{what[1:]}" + (f" (got {problem['input']!r})" if problem["loc"] else "")

@@ -1,0 +1,33 @@
+from setuptools import find_namespace_packages, setup
+
+setup(
+    name="cannon-fx",
+    version="0.1.0",
+    description="A PyTorch compiler for communication-aware sparse networks on tiled in-memory-computing chips",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    # A plain .pth when editable, so that type checkers follow it.
+    package_dir={"": "."},
+    # Follows the links cannon_fx/kernels and cannon_fx/hw to the folders at the top.
+    packages=find_namespace_packages(include=["cannon_fx", "cannon_fx.*"]),
+    package_data={"cannon_fx": ["py.typed"], "cannon_fx.hw": ["chips/*.toml"], "cannon_fx.report": ["*.j2"]},
+    install_requires=[
+        "torch>=2.11,<2.14",
+        "numpy",
+        "pydantic>=2",
+        "safetensors",
+        "rich",
+        "tyro>=0.9",
+        "matplotlib",
+        "jinja2",
+        "pillow",
+        "scikit-learn",
+    ],
+    extras_require={"dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy"]},
+    entry_points={
+        "console_scripts": ["cannon = cannon_fx.cli:main"],
+        "torch_dynamo_backends": ["cannon = cannon_fx.backend:cannon"],
+    },
+)

@@ -1,0 +1,198 @@
+"""Capture reads only: modes, parameters, buffers, gradients and random state stay; errors say what to do."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from oracle import chip
+from torch import Tensor, nn
+
+from cannon_fx.compile import plan
+from cannon_fx.errors import CaptureError
+
+CHIP = chip(rows=8, columns=8)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Any:
+    """torch.export logs what it cannot trace; these tests make it fail on purpose."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    yield
+    logger.setLevel(level)
+
+
+class Stateful(nn.Module):
+    """Everything that a forward pass in training mode would change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.norm = nn.BatchNorm2d(4)
+        self.frozen = nn.BatchNorm2d(4).eval()
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(4, 2)
+        self.register_buffer("calls", torch.zeros(1))
+        self.conv.bias.requires_grad_(False)  # type: ignore[union-attr]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.calls.add_(1)
+        return self.head(self.drop(self.frozen(self.norm(F.relu(self.conv(x))))).mean((2, 3)))
+
+
+def captured(model: nn.Module, *example: Any) -> None:
+    plan(model, *example, chip=CHIP)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_plan_leaves_the_model_as_it_was(fails: bool) -> None:
+    model = Stateful()
+    model.head.weight.grad = torch.ones_like(model.head.weight)
+    modes = {name: module.training for name, module in model.named_modules()}
+    assert set(modes.values()) == {True, False}
+    state = {name: (tensor, tensor.clone()) for name, tensor in model.state_dict(keep_vars=True).items()}
+    classes = {name: type(module) for name, module in model.named_modules()}
+    example = torch.randn(5, 2 if fails else 3, 4, 4)
+    before, random = example.clone(), torch.random.get_rng_state()
+    if fails:
+        with pytest.raises(CaptureError):
+            captured(model, example)
+    else:
+        captured(model, example)
+    assert torch.equal(torch.random.get_rng_state(), random)
+    assert torch.equal(example, before)
+    assert {name: module.training for name, module in model.named_modules()} == modes
+    assert {name: type(module) for name, module in model.named_modules()} == classes
+    after = model.state_dict(keep_vars=True)
+    assert list(after) == list(state)
+    for name, (tensor, value) in state.items():
+        assert after[name] is tensor, name
+        assert torch.equal(tensor, value), name
+    assert torch.equal(model.head.weight.grad, torch.ones_like(model.head.weight))
+    assert [name for name, parameter in model.named_parameters() if not parameter.requires_grad] == ["conv.bias"]
+
+
+def test_the_path_of_eval_mode_is_captured() -> None:
+    class Forks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.a(x) if self.training else self.b(x)
+
+    model = Forks().train()
+    assert [layer.name for layer in plan(model, torch.zeros(1, 4), chip=CHIP).layers] == ["b"]
+
+
+def test_an_input_that_the_model_writes_into_is_not_written_into() -> None:
+    class Writes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(x.add_(1))
+
+    example = torch.zeros(2, 4)
+    captured(Writes(), example)
+    assert not example.any()
+
+
+def test_costs_are_of_one_sample_whatever_the_batch() -> None:
+    model = Stateful()
+    one, many = (plan(model, torch.zeros(batch, 3, 4, 4), chip=CHIP) for batch in (1, 7))
+    assert [layer.positions for layer in one.layers] == [layer.positions for layer in many.layers] == [16, 1]
+    assert one.inputs["conv"].elements.sum() == many.inputs["conv"].elements.sum() == 3 * 16
+
+
+@pytest.mark.parametrize("wrap", [tuple, list])
+def test_several_inputs_are_given_as_a_tuple_or_list(wrap: type) -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(3, 4)
+
+        def forward(self, x: Tensor, y: Tensor, flip: bool = False) -> Tensor:
+            return self.a(x) if flip else self.a(x) + self.b(y)
+
+    found = plan(Pair(), wrap([torch.zeros(2, 4), torch.zeros(2, 3)]), chip=CHIP)
+    assert [layer.name for layer in found.layers] == ["a", "b"]
+    found = plan(Pair(), wrap([torch.zeros(2, 4), torch.zeros(2, 3), True]), chip=CHIP)
+    assert [layer.name for layer in found.layers] == ["a"]
+
+
+def refused(model: nn.Module, *example: Any) -> str:
+    """The message of the CaptureError: one paragraph of a readable length."""
+    with pytest.raises(CaptureError) as caught:
+        captured(model, *example)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert 40 < len(message) < 600
+    return message
+
+
+def test_a_wrong_input_shape_is_an_error_with_the_shape() -> None:
+    message = refused(Stateful(), torch.zeros(2, 2, 4, 4))
+    assert "[1, 2, 4, 4]" in message
+    assert "Stateful" in message
+    assert "model(*example_inputs)" in message
+
+
+def test_control_flow_that_depends_on_data_is_an_error_that_says_so() -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(x) if x.sum() > 0 else x
+
+    message = refused(Branching(), torch.zeros(1, 4))
+    assert "control flow" in message
+    assert "Branching" in message
+
+
+def test_sentences_of_an_error_end_before_the_next_begins() -> None:
+    class Fails(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise KeyError("what the model says")
+
+    message = refused(Fails(), torch.zeros(1, 4))
+    assert "KeyError" in message
+    assert "what the model says" in message
+    assert ". Check that" in message
+
+
+@pytest.mark.parametrize("example", [torch.zeros(0, 4), torch.tensor(1.0)])
+def test_an_input_without_a_sample_is_an_error(example: Tensor) -> None:
+    message = refused(nn.Sequential(nn.Linear(4, 4)), example)
+    assert str(list(example.shape)) in message
+    assert "batch" in message
+
+
+def test_the_input_of_a_first_linear_layer_is_guessed() -> None:
+    found = plan(nn.Sequential(nn.Linear(12, 4), nn.Linear(4, 2)), chip=CHIP)
+    assert found.inputs["0"].elements.sum() == 12
+    double = plan(nn.Sequential(nn.Linear(5, 4)).double(), chip=CHIP)
+    assert double.inputs["0"].elements.sum() == 5
+
+
+@pytest.mark.parametrize(
+    ("layer", "example"),
+    [(nn.Conv2d(3, 4, 1), "torch.randn(1, 3, 32, 32)"), (nn.Conv1d(5, 4, 1), "torch.randn(1, 5, 32)")],
+)
+def test_without_inputs_a_first_convolution_is_an_error_that_says_what_to_pass(layer: nn.Module, example: str) -> None:
+    message = refused(nn.Sequential(nn.ReLU(), layer, nn.Flatten(), nn.Linear(4, 2)))
+    assert example in message
+    assert "'1'" in message
+
+
+def test_without_inputs_and_layers_is_an_error() -> None:
+    assert "Pass example_inputs" in refused(nn.ReLU())

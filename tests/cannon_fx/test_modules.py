@@ -1,0 +1,103 @@
+"""Rewriting changes nothing that the network computes, and cut connections stay exact zeros."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cannon_fx import apply_cannon
+from cannon_fx.modules import BlockSparseConv2d, BlockSparseLinear
+
+CHIP = {"chip": "demo-32nm", "group_size": 2}
+
+
+def test_outputs_are_bit_equal_in_eval_and_train(make_network: Callable[[], nn.Module], image: Tensor) -> None:
+    old, new = make_network(), make_network()
+    apply_cannon(new, image, **CHIP)
+    for mode in (True, False):
+        assert torch.equal(old.train(mode)(image), new.train(mode)(image))
+
+
+def test_gradients_are_bit_equal(make_network: Callable[[], nn.Module], image: Tensor) -> None:
+    old, new = make_network(), make_network()
+    apply_cannon(new, image, **CHIP)
+    for network in (old, new):
+        network(image).square().sum().backward()
+    for a, b in zip(old.parameters(), new.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad)
+
+
+def test_parameters_keys_hooks_and_modes_are_kept(network: nn.Module, image: Tensor) -> None:
+    calls: list[int] = []
+    network.stem.register_forward_hook(lambda *_: calls.append(1))
+    network.head.weight.requires_grad_(False)
+    network.inner.eval()
+    parameters, keys = list(network.parameters()), list(network.state_dict())
+    apply_cannon(network, image, **CHIP)
+    assert isinstance(network.stem, BlockSparseConv2d)
+    assert isinstance(network.head, BlockSparseLinear)
+    assert all(a is b for a, b in zip(parameters, network.parameters(), strict=True))
+    assert list(network.state_dict()) == keys
+    assert network.training
+    assert not network.inner.training
+    assert not network.head.weight.requires_grad
+    calls.clear()  # capture runs the model, and so its hooks
+    network(image)
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "circular"])
+def test_cut_layer_equals_dense_layer_with_zeros(image: Tensor, padding_mode: str) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 10, 3, padding=1), nn.Conv2d(10, 12, 3, 2, 1, padding_mode=padding_mode))
+    plan = apply_cannon(network, image, **CHIP)
+    module = network[1]
+    keep = torch.rand(module.pattern.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    module.cut(keep)
+    dense = nn.Conv2d(10, 12, 3, 2, 1, padding_mode=padding_mode)
+    dense.load_state_dict(module.state_dict())
+    for (j, g), kept in [((j, g), keep[j, g]) for j in range(keep.shape[0]) for g in range(keep.shape[1])]:
+        block = dense.weight[8 * j : 8 * j + 8, 2 * g : 2 * g + 2]
+        assert bool(block.any()) == bool(kept)
+    x = network[0](image)
+    assert torch.equal(module(x), dense(x))
+    assert plan.keep()["1"].tolist() == keep.tolist()
+
+
+def test_cut_weights_get_no_gradient_and_survive_momentum(network: nn.Module, image: Tensor) -> None:
+    plan = apply_cannon(network, image, **CHIP)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    network(image).sum().backward()
+    optimizer.step()  # momentum now points everywhere
+    module = plan.modules["hidden"]
+    keep = torch.zeros(module.pattern.shape, dtype=torch.bool)
+    keep[0] = True
+    module.cut(keep)
+    optimizer.zero_grad()
+    network(image).sum().backward()
+    assert not module.weight.grad[~module.mask].any()
+    optimizer.step()
+    assert module.weight[~module.mask].any(), "momentum should have moved them"
+    out = network(image)
+    module.zero_cut_()
+    assert not module.weight[~module.mask].any()
+    assert torch.equal(out, network(image)), "the forward pass never used them"
+
+
+def test_copies_are_independent(network: nn.Module, image: Tensor) -> None:
+    plan = apply_cannon(network, image, **CHIP)
+    twin = copy.deepcopy(network)
+    plan.modules["down"].cut(torch.zeros(plan.modules["down"].pattern.shape, dtype=torch.bool))
+    assert twin.down.weight.any()
+    assert twin.down.mask.all()
+
+
+def test_applying_twice_is_refused(network: nn.Module, image: Tensor) -> None:
+    from cannon_fx import MappingError
+
+    apply_cannon(network, image, **CHIP)
+    with pytest.raises(MappingError, match="already holds block-sparse layers"):
+        apply_cannon(network, image, **CHIP)

@@ -1,0 +1,145 @@
+"""The knapsack against brute force over all masks, and its promises on random budgets."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from cannon_fx import InfeasibleError, plan
+from cannon_fx.cost import Prices, cost, prices
+from cannon_fx.train.budget import Budget, measure
+from cannon_fx.train.landing import bundles_of, check_feasible, land, minimal
+
+
+def importance(p, seed: int, power: float = 2.0):  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(seed)
+    return {name: rng.random(mask.shape) ** power for name, mask in p.full().items()}
+
+
+def test_lands_near_the_best_of_all_masks() -> None:
+    """12 connections, 4,095 masks: the greedy value is close to the optimum and never above the limit."""
+    p = plan(nn.Sequential(nn.Linear(12, 16), nn.Linear(16, 8)), torch.zeros(1, 12), chip="demo-32nm", group_size=3)
+    names, shapes = [layer.name for layer in p.layers], [p.full()[layer.name].shape for layer in p.layers]
+    sizes = [a * b for a, b in shapes]
+    assert sum(sizes) == 14
+    masks = []
+    for bits in itertools.product([False, True], repeat=sum(sizes)):
+        parts = np.split(np.array(bits), [sizes[0]])
+        if all(part.any() for part in parts):
+            masks.append({n: part.reshape(s) for n, part, s in zip(names, parts, shapes, strict=True)})
+    energies = np.array([cost(p, mask).energy_pj for mask in masks])
+    shares = []
+    for seed in range(5):
+        worth = importance(p, seed)
+        values = np.array([sum((worth[n] * m[n]).sum() for n in names) for m in masks])
+        for divisor in (1.5, 2, 3):
+            limit = energies.max() / divisor
+            kept = land(p, worth, "energy", limit)
+            assert cost(p, kept).energy_pj <= limit
+            shares.append(sum((worth[n] * kept[n]).sum() for n in names) / values[energies <= limit].max())
+    assert np.mean(shares) > 0.95
+    assert min(shares) > 0.8
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 999),
+    metric=st.sampled_from(["energy", "latency", "edp"]),
+    share=st.floats(0.3, 1.0),
+    cost_blind=st.booleans(),
+)
+def test_limit_is_met_and_every_layer_lives(seed: int, metric: str, share: float, cost_blind: bool) -> None:
+    p = _residual_plan()
+    full = cost(p, p.full())
+    limit = share * measure(metric, full.energy_pj, full.latency_cycles)
+    try:
+        check_feasible(p, metric, limit)
+    except InfeasibleError:
+        return
+    kept = land(p, importance(p, seed), metric, limit, cost_blind)
+    found = cost(p, kept)
+    assert measure(metric, found.energy_pj, found.latency_cycles) <= limit
+    assert all(mask.any() for mask in kept.values())
+
+
+_PLANS = []
+
+
+def _residual_plan():  # type: ignore[no-untyped-def]
+    if not _PLANS:
+        from cannon_fx.networks import digits_net
+
+        _PLANS.append(plan(digits_net(), torch.zeros(1, 1, 8, 8), chip="demo-32nm", group_size=4))
+    return _PLANS[0]
+
+
+@pytest.mark.parametrize("divisor", [1.2, 2, 3, 5, 8])
+def test_energy_budget_is_used_up(divisor: float) -> None:
+    """Between 97 % and 100 % of what was asked."""
+    p = _residual_plan()
+    limit = cost(p, p.full()).energy_pj / divisor
+    assert 0.97 * limit <= cost(p, land(p, importance(p, 3), "energy", limit)).energy_pj <= limit
+
+
+def test_nothing_is_cut_without_need() -> None:
+    p = _residual_plan()
+    kept = land(p, {n: m + 0.5 for n, m in p.full().items()}, "energy", cost(p, p.full()).energy_pj)
+    assert all(mask.all() for mask in kept.values())
+
+
+def test_infeasible_budget_names_the_least_value() -> None:
+    p = _residual_plan()
+    least = cost(p, minimal(p)).energy_pj
+    with pytest.raises(InfeasibleError, match=f"{least:,.0f} pJ"):
+        check_feasible(p, "energy", least * 0.99)
+    check_feasible(p, "energy", least)
+    kept = land(p, importance(p, 0), "energy", least)
+    assert cost(p, kept).energy_pj <= least
+
+
+def test_bundles_cover_each_connection_once_and_fall_in_ratio() -> None:
+    p = _residual_plan()
+    for index, layer in enumerate(p.layers):
+        worth = importance(p, index)[layer.name]
+        found = bundles_of(index, layer, prices(p, layer), worth)
+        seen = np.zeros((layer.column_blocks, layer.groups), int)
+        last: dict[tuple[int, int], float] = {}
+        for bundle in found:
+            np.add.at(seen, (bundle.columns, bundle.groups), 1)
+            tile = (int(bundle.columns[0]), int(layer.row_block_of[bundle.groups[0]]))
+            assert bundle.ratio <= last.get(tile, np.inf) + 1e-12
+            last[tile] = bundle.ratio
+        assert (seen == 1).all()
+
+
+def test_first_bundle_pays_for_the_partial_sums() -> None:
+    """One tile, three connections of price 1 and a set-up cost of 10: only together are they worth it."""
+    layer = plan(nn.Sequential(nn.Linear(6, 4)), torch.zeros(1, 6), chip="demo-32nm", group_size=2).layers[0]
+    first, *rest = bundles_of(0, layer, Prices(np.ones((1, 3)), np.full((1, 1), 10.0)), np.array([[5.0, 4.0, 0.1]]))
+    assert sorted(first.groups) == [0, 1]
+    assert first.ratio == pytest.approx(9 / 12)
+    assert [list(b.groups) for b in rest] == [[2]]
+    assert rest[0].ratio == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "energy", "energy/0", "energy/-3", "power/3", "energy/nan", "energy/1e999", "energy/0.5", "energy/3x"]
+)
+def test_budgets_that_are_none(text: str) -> None:
+    with pytest.raises(InfeasibleError, match="budget"):
+        Budget.parse(text)
+
+
+def test_budgets_that_are_some(network: nn.Module, image: Tensor) -> None:
+    p = plan(network, image, chip="demo-32nm")
+    full = cost(p, p.full())
+    assert Budget.parse("energy/3").limit(full) == pytest.approx(full.energy_pj / 3)
+    assert Budget.parse("latency / 2.5").limit(full) == pytest.approx(full.latency_cycles / 2.5)
+    assert Budget.parse("edp/4").limit(full) == pytest.approx(full.energy_pj * full.latency_cycles / 4)
+    assert Budget.parse("energy=1.5e3").limit(full) == 1500

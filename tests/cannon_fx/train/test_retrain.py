@@ -1,0 +1,124 @@
+"""The descent to the budget, in the ready-made loop and in two lines of someone's own, and its resumption."""
+
+from __future__ import annotations
+
+import copy
+import io
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cannon_fx import InfeasibleError, MappingError, apply_cannon, retrain
+from cannon_fx.train.retrain import Training, evaluate
+
+Batch = list[tuple[Tensor, Tensor]]
+CHIP: dict[str, Any] = {"chip": "demo-32nm", "group_size": 2}
+
+
+def test_retrain_meets_the_budget_and_learns(network: nn.Module, image: Tensor, batches: Batch) -> None:
+    plan = apply_cannon(network, image, **CHIP)
+    dense = plan.cost().energy_pj
+    history = retrain(network, batches, batches, budget="energy/2", epochs=30)
+    assert 0.9 * dense / 2 <= plan.cost().energy_pj <= dense / 2
+    assert history[-1].accuracy > 0.9
+    assert history[-1].accuracy == evaluate(network, batches)
+    assert [row.phase for row in history] == ["sparsify"] * 15 + ["fine-tune"] * 15
+    assert history[-1].energy_pj == plan.cost().energy_pj
+    energies = [row.energy_pj for row in history]
+    assert all(b <= a for a, b in itertools.pairwise(energies))
+
+
+def test_two_lines_in_ones_own_loop(network: nn.Module, image: Tensor, batches: Batch) -> None:
+    """With an optimiser that was made before the layers were replaced."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    plan = apply_cannon(network, image, **CHIP)
+    plan.set_budget("energy/2", steps=60)
+    dense = plan.cost().energy_pj
+    for step in range(120):
+        x, y = batches[step % 4]
+        loss = nn.functional.cross_entropy(network(x), y) + plan.regularizer()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        plan.step_(optimizer)
+    assert plan.cost().energy_pj <= dense / 2
+    assert evaluate(network, batches) > 0.9
+    for module in plan.modules.values():
+        assert not module.dense or module.pattern.keep.all()
+        cut = ~module.pattern.spread(module.pattern.keep)
+        assert torch.equal(module.weight[cut], torch.zeros_like(module.weight[cut]))
+
+
+def test_the_penalty_shrinks_what_has_to_go_next(network: nn.Module, image: Tensor, batches: Batch) -> None:
+    """Per layer, against their norms at the start, the connections cut late had shrunk more than those that stay."""
+    plan = apply_cannon(network, image, **CHIP)
+    control = plan.set_budget("energy/3", steps=200)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.02)
+    start = {name: control.penalty.norms(name) for name in plan.modules}
+    last = {name: norms.clone() for name, norms in start.items()}
+    late = {name: torch.zeros_like(norms, dtype=torch.bool) for name, norms in start.items()}
+    for step in range(200):
+        x, y = batches[step % 4]
+        (nn.functional.cross_entropy(network(x), y) + plan.regularizer()).backward()
+        optimizer.step()
+        plan.step_(optimizer)
+        optimizer.zero_grad()
+        for name, module in plan.modules.items():
+            kept = module.pattern.keep
+            last[name][kept] = control.penalty.norms(name)[kept]
+            late[name] |= kept & (step == 100)
+    shrunk, stayed = [], []
+    for name, module in plan.modules.items():
+        share, kept = last[name] / start[name], module.pattern.keep
+        shrunk += share[late[name] & ~kept].tolist()
+        stayed += share[kept].tolist()
+    assert np.mean(shrunk) < 0.9 * np.mean(stayed)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 6])
+def test_resumed_training_ends_bit_equal(
+    make_network: Callable[[], nn.Module], image: Tensor, batches: Batch, stop: int
+) -> None:
+    def training() -> tuple[nn.Module, Training]:
+        network = nn.Sequential(make_network(), nn.Dropout(0.1))
+        apply_cannon(network, image, **CHIP)
+        torch.manual_seed(5)
+        return network, Training(network, batches, batches, epochs=8, budget="energy/2")
+
+    straight, whole = training()
+    rows = list(whole)
+    _, first = training()
+    for _ in range(stop):
+        first.run_epoch()
+    buffer = io.BytesIO()
+    torch.save(first.state_dict(), buffer)
+    torch.manual_seed(99)
+    resumed, second = training()
+    second.load_state_dict(torch.load(io.BytesIO(buffer.getvalue()), weights_only=True))
+    rest = list(second)
+    for key, value in straight.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+    assert [(r.loss, r.accuracy, r.energy_pj) for r in rest] == [(r.loss, r.accuracy, r.energy_pj) for r in rows[stop:]]
+
+
+def test_infeasible_budget_is_refused_before_anything_changes(
+    network: nn.Module, image: Tensor, batches: Batch
+) -> None:
+    apply_cannon(network, image, **CHIP)
+    before = copy.deepcopy(network.state_dict())
+    with pytest.raises(InfeasibleError, match="cannot be met"):
+        retrain(network, batches, batches, budget="energy/1000", epochs=4)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_what_must_be_called_first(network: nn.Module, image: Tensor, batches: Batch) -> None:
+    with pytest.raises(MappingError, match="apply_cannon"):
+        retrain(network, batches, batches)
+    plan = apply_cannon(network, image, **CHIP)
+    with pytest.raises(MappingError, match="set_budget"):
+        plan.regularizer()
