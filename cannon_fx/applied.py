@@ -52,10 +52,6 @@ class AppliedPlan(Plan):
         """The connections that are kept now, per layer name: bool [J, G]."""
         return {name: module.pattern.keep.cpu().numpy() for name, module in self.modules.items()}
 
-    def cost(self) -> Cost:
-        """The cost with the connections that are kept now."""
-        return cost(self, self.keep())
-
     def cost_alive(self) -> Cost:
         """The cost if connections that are exactly zero now were cut; during a descent none is cut yet."""
         return cost(self, {name: self.keep()[name] & alive for name, alive in self.control.penalty.alive().items()})

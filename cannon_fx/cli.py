@@ -111,6 +111,9 @@ class Optimize(Mapping):
 class Map(Mapping):
     """Show where a network's layers would lie and what they would cost. Nothing is trained or written."""
 
+    input_shape: tuple[int, ...] = ()
+    """one sample's shape, e.g. 3 224 224, instead of --data"""
+
 
 def say(message: str) -> None:
     """A message on stderr, off the line of a progress bar or a ^C."""
@@ -138,7 +141,7 @@ def optimize(options: Optimize) -> None:
         (options.out / CHECKPOINT).unlink()
     except (KeyboardInterrupt, OSError) as stop:
         if not (options.out / CHECKPOINT).exists():
-            shutil.rmtree(options.out)
+            run.abandon(options.out)
             raise
         why = "Stopped" if isinstance(stop, KeyboardInterrupt) else f"Stopped by the system ({stop})"
         say(f"{why}. The last checkpoint is safe in {options.out}. Go on with:\n  {command} --resume")
@@ -148,16 +151,20 @@ def optimize(options: Optimize) -> None:
 
 def show_map(options: Map) -> None:
     """Prints the plan's summary."""
-    from cannon_fx.compile import plan
-    from cannon_fx.cost import cost
-    from cannon_fx.data import load_data
-    from cannon_fx.factory import load_model
-    from cannon_fx.summary import summary
+    import torch
 
-    sample = load_data(options.source()).train.images[:1].float()
+    from cannon_fx.compile import plan
+    from cannon_fx.data import load_data
+    from cannon_fx.errors import RunError
+    from cannon_fx.factory import load_model
+
+    if any(size < 1 for size in options.input_shape):
+        raise RunError(f"input_shape is {options.input_shape}: give positive sizes, without the batch.")
+    shape = options.input_shape
+    sample = torch.zeros(1, *shape) if shape else load_data(options.source()).train.images[:1].float()
     mapping = options.mapping()
     found = plan(load_model(options.model or DEMO_MODEL), sample, **mapping | {"targets": mapping["targets"] or None})
-    sys.stdout.write(summary(found, cost(found, found.full()), shutil.get_terminal_size((110, 0)).columns))
+    sys.stdout.write(found.summary(shutil.get_terminal_size((110, 0)).columns))
 
 
 Command = Annotated[Optimize, tyro.conf.subcommand("optimize")] | Annotated[Map, tyro.conf.subcommand("map")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from cannon_fx.hw.chip import Chip
 from cannon_fx.hw.noc import Ints
 from cannon_fx.hw.placement import Placement
 from cannon_fx.layer import Layer
+
+if TYPE_CHECKING:
+    from cannon_fx.cost import Cost
 
 Keep = Mapping[str, NDArray[np.bool_]]
 """Per layer name, the connections that are kept: bool [J, G]."""
@@ -82,6 +85,22 @@ class Plan:
     def full(self) -> dict[str, NDArray[np.bool_]]:
         """Every connection kept."""
         return {layer.name: np.ones((layer.column_blocks, layer.groups), np.bool_) for layer in self.layers}
+
+    def keep(self) -> Keep:
+        """The connections that are kept: all of them, as long as the plan is not applied."""
+        return self.full()
+
+    def cost(self) -> Cost:
+        """The communication cost of one inference with the connections that are kept."""
+        from cannon_fx.cost import cost  # which itself reads plans
+
+        return cost(self, self.keep())
+
+    def summary(self, width: int = 110) -> str:
+        """Layers, tiles and costs as a table for the terminal, and what is not mapped and why."""
+        from cannon_fx.summary import summary
+
+        return summary(self, self.cost(), width)
 
     def placed(self) -> Placement:
         """The placement; a plan that leaves the compiler always has one."""

@@ -10,6 +10,7 @@ import copy
 import io
 import platform
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +23,6 @@ from cannon_fx.applied import AppliedPlan
 from cannon_fx.atomic import atomic_write_bytes, atomic_write_text
 from cannon_fx.compile import apply_cannon, plan
 from cannon_fx.config import RunConfig
-from cannon_fx.cost import cost
 from cannon_fx.data import Batches, ImageData, load_data
 from cannon_fx.errors import RunError
 from cannon_fx.factory import load_model
@@ -60,7 +60,7 @@ class Run:
         torch.manual_seed(config.seed)
         self.base: nn.Module = load_model(config.model).to(config.device)
         self.plan: Plan = plan(self.base, self._sample(), **self._mapping())
-        self.full = cost(self.plan, self.plan.full())
+        self.full = self.plan.cost()
         budget = Budget.parse(config.budget)
         check_feasible(self.plan, budget.metric, budget.limit(self.full))
         self.stages = [Stage("base", config.dense_epochs)] if config.dense_epochs else []
@@ -89,6 +89,13 @@ class Run:
             raise RunError(
                 f"cannot make the output folder {str(folder)!r}: {error.strerror}. Choose another with --out."
             ) from error
+
+    @staticmethod
+    def abandon(folder: Path) -> None:
+        """Takes back what `start` made, as long as there is nothing to go on from."""
+        (folder / CONFIG).unlink(missing_ok=True)
+        with suppress(OSError):  # something else lies there by now
+            folder.rmdir()
 
     def resume(self, folder: Path) -> None:
         """Takes up the run in `folder`. Raises RunError when there is none, or one with other options."""

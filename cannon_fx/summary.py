@@ -13,9 +13,8 @@ def summary(plan: Plan, cost: Cost, width: int = 110) -> str:
     """Layers, tiles and costs per inference, with every layer that is not mapped and why."""
     mesh = plan.placed().mesh
     table = Table(title=f"{plan.tiles} tiles of chip {plan.chip.name} on a {mesh.columns} x {mesh.rows} mesh")
-    for column in ("layer", "weight", "tiles I x J", "connections"):
-        table.add_column(column, justify="left" if column == "layer" else "right")
-    for column in ("energy (pJ)", "share", "latency (cycles)"):
+    table.add_column("layer", no_wrap=True)
+    for column in ("weight", "tiles I x J", "connections", "energy (pJ)", "share", "latency (cycles)"):
         table.add_column(column, justify="right")
     whole = cost.energy_pj or 1.0
 
@@ -32,7 +31,7 @@ def summary(plan: Plan, cost: Cost, width: int = 110) -> str:
             cost.of(name=layer.name),
         )
     if plan.moves:
-        row("(residual adds and other moves)", "", "", "", cost.of(kind="move"))
+        row("moves (residual adds, …)", "", "", "", cost.of(kind="move"))
     totals = (
         f"energy {cost.energy_pj:,.0f} pJ dynamic + {cost.static_energy_pj:,.0f} pJ static, "
         f"latency {cost.latency_cycles:,.0f} cycles ({cost.latency_model}), "

@@ -1,0 +1,104 @@
+"""The compiler's two verbs as a whole: ResNet-18 at full size, annotations, the summary, the first layer's guess."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cannon_fx import ChipError, apply_cannon, plan
+from cannon_fx.networks import resnet18
+from cannon_fx.passes.annotate import Annotate
+from cannon_fx.plans import Plan
+
+
+@pytest.fixture(scope="module")
+def resnet() -> Plan:
+    return plan(resnet18(), torch.zeros(1, 3, 224, 224))
+
+
+def test_resnet18_has_its_published_shape() -> None:
+    """11,689,512 parameters, as torchvision documents."""
+    assert sum(p.numel() for p in resnet18().parameters()) == 11_689_512
+
+
+def test_resnet18_is_mapped_whole(resnet: Plan) -> None:
+    assert len(resnet.layers) == 21
+    assert resnet.unmapped == ()
+    assert resnet.fallback_ops == ()
+    tiles = 0
+    for layer in resnet.layers:
+        channels = 512 // layer.taps // 16 * 16 if 512 // layer.taps < layer.in_channels else layer.in_channels
+        tiles += math.ceil(layer.in_channels / channels) * math.ceil(layer.out_channels / 64)
+    assert resnet.tiles == tiles
+    mesh = resnet.placed().mesh
+    assert (mesh.columns - 1) ** 2 < tiles <= mesh.columns * mesh.rows
+    assert len(resnet.moves) == 8, "the residual adds"
+
+
+def test_resnet18_residual_adds_move_each_element_at_most_once(resnet: Plan) -> None:
+    elements = [int(move.elements.sum()) for move in resnet.moves]
+    sizes = [64 * 56**2] * 2 + [128 * 28**2] * 2 + [256 * 14**2] * 2 + [512 * 7**2] * 2
+    assert elements == sizes
+
+
+def annotations(p: Plan) -> dict[str, dict]:  # type: ignore[type-arg]
+    graph = p.exported.graph
+    return {n.name: n.meta["custom"]["cannon"] for n in graph.nodes if "cannon" in n.meta.get("custom", {})}
+
+
+def test_annotations_add_up_to_the_cost(network: nn.Module, image: Tensor) -> None:
+    p = plan(network, image, chip="demo-32nm", group_size=2)
+    rng = np.random.default_rng(0)
+    keep = {name: rng.random(mask.shape) < 0.5 for name, mask in p.full().items()}
+    for mask in (None, keep):
+        Annotate(mask)(p)
+        notes = annotations(p)
+        edges = [e for note in notes.values() for e in [*note["in"], note.get("partial_sums", {"energy_pj": 0.0})]]
+        from cannon_fx.cost import cost
+
+        total = cost(p, p.full() if mask is None else mask)
+        assert sum(e["energy_pj"] for e in edges) == pytest.approx(total.energy_pj)
+        assert sum(note["latency_cycles"] for note in notes.values()) == pytest.approx(total.latency_cycles)
+        assert all(sum(e["hops"].values()) == e["flits"] for e in edges if "hops" in e)
+        assert json.loads(json.dumps(notes)) == notes
+    layer = p.layers[1]
+    assert set(notes[layer.node]["tiles"]) == {str(t) for t in layer.tile_of.ravel()}
+    assert notes[layer.node]["in"][0]["from"] == p.inputs[layer.name].producer
+
+
+def test_annotations_survive_decomposition_and_disk(network: nn.Module, image: Tensor) -> None:
+    p = plan(network, image, chip="demo-32nm")
+    before = annotations(p)
+    buffer = io.BytesIO()
+    torch.export.save(p.exported, buffer)
+    buffer.seek(0)
+    loaded = torch.export.load(buffer)
+    for exported in (loaded, p.exported.run_decompositions()):
+        found = [n.meta["custom"]["cannon"] for n in exported.graph.nodes if "cannon" in n.meta.get("custom", {})]
+        assert [note for note in before.values() if note not in found] == []
+
+
+def test_summary_names_every_layer_and_its_share(resnet: Plan) -> None:
+    text = resnet.summary()
+    assert all(layer.name in text for layer in resnet.layers)
+    assert f"{resnet.tiles} tiles of chip siam-32nm" in text
+    assert f"energy {resnet.cost().energy_pj:,.0f} pJ" in text
+
+
+def test_apply_without_inputs_where_the_first_layer_tells(image: Tensor) -> None:
+    network = nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 2))
+    assert apply_cannon(network, chip="demo-32nm").tiles == 2
+
+
+def test_orders_differ_and_an_unknown_one_is_refused(make_network: Callable[[], nn.Module], image: Tensor) -> None:
+    costs = {o: plan(make_network(), image, chip="demo-32nm", order=o).cost() for o in ("snake", "row-major")}
+    assert costs["snake"].energy_pj != costs["row-major"].energy_pj
+    with pytest.raises(ChipError, match="unknown placement order 'spiral': choose one of row-major, snake"):
+        plan(make_network(), image, order="spiral")  # type: ignore[arg-type]
