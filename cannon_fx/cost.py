@@ -24,6 +24,15 @@ class Phase:
     name: str
 
 
+@dataclass(frozen=True)
+class Sums:
+    """Totals over some of the phases."""
+
+    flits: int
+    energy_pj: float
+    latency_cycles: float
+
+
 @dataclass(frozen=True, eq=False)
 class Cost:
     """Communication cost of one inference. Dynamic energy is `energy_pj`; static energy stands apart."""
@@ -53,19 +62,11 @@ class Cost:
         """Energy-delay product: dynamic communication energy x communication latency."""
         return self.energy_pj * self.latency_cycles
 
-    def of(self, **match: str) -> Cost.Sums:
-        """Sums over the phases whose fields equal `match`, e.g. of(kind="input") or of(name="fc")."""
+    def of(self, **match: str) -> Sums:
+        """Sums over the phases whose fields equal `match`, e.g. of(kind="input"), or of(node=layer.node) for a layer."""
         chosen = [k for k, phase in enumerate(self.phases) if all(getattr(phase, f) == v for f, v in match.items())]
         c = self.communication
-        return Cost.Sums(
-            int(c.flits[chosen].sum()), float(c.energy_pj[chosen].sum()), float(c.latency_cycles[chosen].sum())
-        )
-
-    @dataclass(frozen=True)
-    class Sums:
-        flits: int
-        energy_pj: float
-        latency_cycles: float
+        return Sums(int(c.flits[chosen].sum()), float(c.energy_pj[chosen].sum()), float(c.latency_cycles[chosen].sum()))
 
 
 def phases_of(plan: Plan) -> tuple[Phase, ...]:

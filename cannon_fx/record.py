@@ -45,7 +45,7 @@ def _layer(plan: Plan, cost: Cost, index: int) -> dict[str, Any]:
         "connections": int(keep.size),
         "kept": int(keep.sum()),
         "density": float((weights * keep).sum() / weights.sum()),
-        **vars(cost.of(name=layer.name)),
+        **vars(cost.of(node=layer.node)),
     }
 
 

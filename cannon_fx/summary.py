@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console, Group
 from rich.table import Table
 
-from cannon_fx.cost import Cost
+from cannon_fx.cost import Cost, Sums
 from cannon_fx.plans import Plan
 
 
@@ -18,7 +18,7 @@ def summary(plan: Plan, cost: Cost, width: int = 110) -> str:
         table.add_column(column, justify="right")
     whole = cost.energy_pj or 1.0
 
-    def row(name: str, shape: str, tiles: str, connections: str, part: Cost.Sums) -> None:
+    def row(name: str, shape: str, tiles: str, connections: str, part: Sums) -> None:
         energy, share = f"{part.energy_pj:,.0f}", f"{part.energy_pj / whole:.1%}"
         table.add_row(name, shape, tiles, connections, energy, share, f"{part.latency_cycles:,.0f}")
 
@@ -28,7 +28,7 @@ def summary(plan: Plan, cost: Cost, width: int = 110) -> str:
             " x ".join(map(str, layer.weight_shape)),
             f"{layer.row_blocks} x {layer.column_blocks}",
             str(layer.groups * layer.column_blocks),
-            cost.of(name=layer.name),
+            cost.of(node=layer.node),
         )
     if plan.moves:
         row("moves (residual adds, …)", "", "", "", cost.of(kind="move"))
@@ -39,7 +39,7 @@ def summary(plan: Plan, cost: Cost, width: int = 110) -> str:
     )
     notes = [f"not mapped: {skipped.name}: {skipped.reason}" for skipped in plan.unmapped]
     notes += [f"no rule for {op}: everything moves to the home of its first input" for op in plan.fallback_ops]
-    console = Console(width=width, no_color=True, highlight=False)
+    console = Console(width=width, no_color=True, highlight=False, markup=False)
     with console.capture() as captured:
-        console.print(Group(table, totals, *notes), markup=False)
+        console.print(Group(table, totals, *notes))
     return captured.get()
