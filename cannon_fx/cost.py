@@ -63,7 +63,7 @@ class Cost:
         return self.energy_pj * self.latency_cycles
 
     def of(self, **match: str) -> Sums:
-        """Sums over the phases whose fields equal `match`, e.g. of(kind="input"), or of(node=layer.node) for a layer."""
+        """Sums over the phases whose fields equal `match`: of(kind="input"), of(node=layer.node)."""
         chosen = [k for k, phase in enumerate(self.phases) if all(getattr(phase, f) == v for f, v in match.items())]
         c = self.communication
         return Sums(int(c.flits[chosen].sum()), float(c.energy_pj[chosen].sum()), float(c.latency_cycles[chosen].sum()))
