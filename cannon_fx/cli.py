@@ -31,6 +31,8 @@ class Mapping:
     """a chip that comes with cannon_fx, or the path of a .toml file (siam-32nm; for the demo demo-32nm)"""
     group_size: int | None = None
     """input channels per connection (16; for the demo 4)"""
+    order: Literal["row-major", "snake"] = "snake"
+    """in which order the tiles fill the mesh"""
     targets: tuple[str, ...] = ()
     """map only these layers: name, glob, class, or re:REGEX"""
     ignore: tuple[str, ...] = ()
@@ -50,6 +52,7 @@ class Mapping:
         return {
             "chip": self.default(self.chip, "demo-32nm", "siam-32nm"),
             "group_size": self.default(self.group_size, 4, 16),
+            "order": self.order,
             "targets": self.targets,
             "ignore": self.ignore,
         }

@@ -204,4 +204,10 @@ class Run:
 
     def _mapping(self) -> dict[str, Any]:
         c = self.config
-        return {"chip": c.chip, "targets": c.targets or None, "ignore": c.ignore, "group_size": c.group_size}
+        return {
+            "chip": c.chip,
+            "targets": c.targets or None,
+            "ignore": c.ignore,
+            "group_size": c.group_size,
+            "order": c.order,
+        }

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cannon_fx.hw.errors import ChipError
+from .errors import ChipError
 
 Count = Annotated[int, Field(gt=0, strict=True)]
 Positive = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
@@ -148,7 +148,7 @@ class Chip(_Section):
     @classmethod
     def presets(cls) -> list[str]:
         """Names of the chips that come with the package."""
-        folder = files("cannon_fx.hw") / "chips"
+        folder = files(__package__) / "chips"
         return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
     @classmethod
@@ -158,7 +158,7 @@ class Chip(_Section):
             return chip
         text = str(chip)
         if text in cls.presets():
-            return cls.parse((files("cannon_fx.hw") / "chips" / f"{text}.toml").read_text("utf-8"), text)
+            return cls.parse((files(__package__) / "chips" / f"{text}.toml").read_text("utf-8"), text)
         if isinstance(chip, str) and not text.endswith(".toml"):
             near = difflib.get_close_matches(text, cls.presets(), n=1, cutoff=0.4)
             hint = f" Did you mean {near[0]!r}?" if near else ""

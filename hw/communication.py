@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cannon_fx.hw.chip import Chip
-from cannon_fx.hw.noc import Ints
-from cannon_fx.hw.placement import Placement
+from .chip import Chip
+from .noc import Ints
+from .placement import Placement
 
 LATENCY_MODEL = "analytic"
 

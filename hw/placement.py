@@ -8,9 +8,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from cannon_fx.hw.chip import Chip
-from cannon_fx.hw.errors import ChipError
-from cannon_fx.hw.noc import Ints, Mesh
+from .chip import Chip
+from .errors import ChipError
+from .noc import Ints, Mesh
 
 Order = Literal["row-major", "snake"]
 
