@@ -35,7 +35,7 @@ class Options:
 
 
 def one_repeat() -> dict[str, float]:
-    """Seconds of the first torch.export, of plan() after it, of a first-ever plan(), and of one cost evaluation."""
+    """Seconds of a process's first plan(), then of torch.export alone, of plan() again, and of one cost evaluation."""
     model, image = resnet18().eval(), torch.zeros(1, 3, 224, 224)
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begin = time.perf_counter()

@@ -40,21 +40,23 @@ class AppliedPlan(Plan):
 
     modules: Mapping[str, BlockSparse] = field(default_factory=dict)
     model: Callable[[], nn.Module | None] = lambda: None
-    _control: list[BudgetControl] = field(default_factory=list)
+    _control: list[BudgetControl] = field(default_factory=list)  # none or one: a plan itself is frozen
 
     @classmethod
     def bind(cls, plan: Plan, model: nn.Module, modules: Mapping[str, BlockSparse]) -> AppliedPlan:
+        """`plan` for `model`, whose layers have become `modules`; `applied_plan(model)` finds it from now on."""
         applied = cls(**{f.name: getattr(plan, f.name) for f in fields(Plan)}, modules=modules, model=ref(model))
         _APPLIED[model] = applied
         return applied
 
     def keep(self) -> dict[str, NDArray[np.bool_]]:
         """The connections that are kept now, per layer name: bool [J, G]."""
-        return {name: module.pattern.keep.cpu().numpy() for name, module in self.modules.items()}
+        return {name: module.pattern.keep.numpy() for name, module in self.modules.items()}
 
     def cost_alive(self) -> Cost:
-        """The cost if connections that are exactly zero now were cut; during a descent none is cut yet."""
-        return cost(self, {name: self.keep()[name] & alive for name, alive in self.control.penalty.alive().items()})
+        """The cost without the connections that are exactly zero now, cut or not."""
+        keep, alive = self.keep(), self.control.penalty.alive()
+        return cost(self, {name: keep[name] & alive[name] for name in keep})
 
     def save(self, folder: str | Path) -> Path:
         """Writes weights.safetensors, with this plan in it, into `folder`; see cannon_fx.load."""
@@ -66,7 +68,8 @@ class AppliedPlan(Plan):
     def set_budget(self, budget: str | Budget, steps: int, *, cost_blind: bool = False) -> BudgetControl:
         """Starts a descent to `budget` over `steps` optimiser steps.
 
-        `cost_blind` ignores what connections cost, as a baseline. Raises InfeasibleError before anything changes.
+        `cost_blind` ignores what connections cost, as a baseline. Before anything changes, raises InfeasibleError
+        for a budget that no masks meet, and RunError for `steps` below 1 or a frozen layer.
         """
         parsed = Budget.parse(budget) if isinstance(budget, str) else budget
         self._control[:] = [BudgetControl(self, self.modules, parsed, steps, cost_blind)]
@@ -96,6 +99,10 @@ _APPLIED: WeakKeyDictionary[nn.Module, AppliedPlan] = WeakKeyDictionary()
 
 def applied_plan(model: nn.Module) -> AppliedPlan:
     """The plan that was applied to `model`. Raises MappingError when there is none."""
-    if model not in _APPLIED:
+    while model not in _APPLIED:
+        inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)  # torch.compile; (D)DP
+        if isinstance(inner, nn.Module):
+            model = inner
+            continue
         raise MappingError(f"{type(model).__name__} holds no block-sparse layers: call apply_cannon(model, …) first.")
     return _APPLIED[model]

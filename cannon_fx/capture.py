@@ -40,15 +40,23 @@ def _quietly() -> Iterator[None]:
 
 
 def one_sample(example_inputs: Any) -> tuple[Any, ...]:
-    """Positional arguments with every tensor narrowed to its first sample: costs are per inference."""
-    arguments = tuple(example_inputs) if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
-    for argument in arguments:
-        if isinstance(argument, Tensor) and (argument.dim() == 0 or argument.shape[0] == 0):
+    """Positional arguments with every tensor in them narrowed to its first sample: costs are per inference."""
+
+    def narrow(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [narrow(v) for v in value] if isinstance(value, list) else tuple(narrow(v) for v in value)
+        if isinstance(value, dict):
+            return {key: narrow(item) for key, item in value.items()}
+        if not isinstance(value, Tensor):
+            return value
+        if value.dim() == 0 or value.shape[0] == 0:
             raise CaptureError(
-                f"an example input has shape {list(argument.shape)}: dimension 0 must be the batch and not empty. "
+                f"an example input has shape {list(value.shape)}: dimension 0 must be the batch and not empty. "
                 "Pass at least one sample, e.g. torch.randn(1, 3, 32, 32)."
             )
-    return tuple(a[:1] if isinstance(a, Tensor) else a for a in arguments)
+        return value[:1]
+
+    return narrow(tuple(example_inputs) if isinstance(example_inputs, (tuple, list)) else (example_inputs,))
 
 
 def default_inputs(model: nn.Module) -> tuple[Tensor, ...]:

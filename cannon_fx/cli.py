@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -20,7 +21,7 @@ DEMO_MODEL = "cannon_fx.networks:digits_net"
 
 
 @dataclass(frozen=True)
-class Mapping:
+class MappingOptions:
     """What is mapped onto which chip."""
 
     model: str | None = None
@@ -67,7 +68,7 @@ class Mapping:
 
 
 @dataclass(frozen=True)
-class Optimize(Mapping):
+class Optimize(MappingOptions):
     """Retrain a network until its communication fits a budget. Without arguments: the digits demo."""
 
     budget: str = "energy/3"
@@ -86,10 +87,14 @@ class Optimize(Mapping):
     """cpu, cuda, cuda:1, …"""
     seed: int = 0
     """of weights, data order and augmentation"""
-    out: Path = Path("runs/demo")
-    """folder for the results; must not exist"""
+    out: Path | None = None
+    """folder for the results; must not exist (runs/ and the model's name; for the demo runs/demo)"""
     resume: bool = False
     """go on with the unfinished run in --out; give the same options again"""
+
+    def folder(self) -> Path:
+        """Where the results go."""
+        return self.out or Path("runs") / (self.model.replace(":", ".") if self.model else "demo")
 
     def config(self) -> RunConfig:
         """The run's configuration, with defaults that fit the demo or a network of one's own."""
@@ -111,7 +116,7 @@ class Optimize(Mapping):
 
 
 @dataclass(frozen=True)
-class Map(Mapping):
+class Map(MappingOptions):
     """Show where a network's layers would lie and what they would cost. Nothing is trained or written."""
 
     input_shape: tuple[int, ...] = ()
@@ -125,31 +130,41 @@ def say(message: str) -> None:
 
 def optimize(options: Optimize) -> None:
     """Runs it; on Ctrl-C says how to go on."""
+    from cannon_fx.errors import CannonError
     from cannon_fx.progress import Progress
     from cannon_fx.report import write_report
     from cannon_fx.run import CHECKPOINT, Run
 
     command = shlex.join(["cannon", *(word for word in sys.argv[1:] if word != "--resume")])
-    if options.out.exists() and not options.resume:
-        Run.refuse(options.out)
+    out = options.folder()
+    if os.path.lexists(out) and not options.resume:
+        Run.refuse(out)
     run = Run(options.config(), command)
     if options.resume:
-        run.resume(options.out)
+        run.resume(out)
     else:
-        run.start(options.out)
+        run.start(out)
     try:
         with Progress(run) as progress:
-            record = run.execute(options.out, progress)
-        write_report(record, options.out)
-        (options.out / CHECKPOINT).unlink()
-    except (KeyboardInterrupt, OSError) as stop:
-        if not (options.out / CHECKPOINT).exists():
-            run.abandon(options.out)
-            raise
-        why = "Stopped" if isinstance(stop, KeyboardInterrupt) else f"Stopped by the system ({stop})"
-        say(f"{why}. The last checkpoint is safe in {options.out}. Go on with:\n  {command} --resume")
-        sys.exit(130 if isinstance(stop, KeyboardInterrupt) else 2)
-    progress.finish(record, options.out)
+            record = run.execute(out, progress)
+        write_report(record, out)
+        (out / CHECKPOINT).unlink()
+    except (KeyboardInterrupt, Exception) as stop:  # a user's network may raise anything
+        interrupted = isinstance(stop, KeyboardInterrupt)
+        why = (
+            "stopped."
+            if interrupted
+            else str(stop)
+            if isinstance(stop, CannonError)
+            else f"{type(stop).__name__}: {stop}"
+        )
+        if (out / CHECKPOINT).exists():
+            say(f"{why} The last checkpoint is safe in {out}. Go on with:\n  {command} --resume")
+        else:
+            run.abandon(out)
+            say(f"{why} Nothing was written.")
+        sys.exit(130 if interrupted else 2)
+    progress.finish(record, out)
 
 
 def show_map(options: Map) -> None:
@@ -164,7 +179,7 @@ def show_map(options: Map) -> None:
     if any(size < 1 for size in options.input_shape):
         raise RunError(f"input_shape is {options.input_shape}: give positive sizes, without the batch.")
     shape = options.input_shape
-    sample = torch.zeros(1, *shape) if shape else load_data(options.source()).train.images[:1].float()
+    sample = torch.zeros(()).expand(1, *shape) if shape else load_data(options.source()).train.images[:1].float()
     mapping = options.mapping()
     found = plan(load_model(options.model or DEMO_MODEL), sample, **mapping | {"targets": mapping["targets"] or None})
     sys.stdout.write(found.summary(shutil.get_terminal_size((110, 0)).columns))

@@ -39,12 +39,14 @@ class RunConfig:
         for name, least in (("epochs", 2), ("dense_epochs", 0), ("batch_size", 1), ("group_size", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise RunError(f"{name} is {getattr(self, name)}: give at least {least}.")
+        if self.seed >= 2**63:
+            raise RunError(f"seed is {self.seed}: give one below 2^63.")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise RunError(f"learning_rate is {self.learning_rate}: give a positive number.")
         if not self.methods or len(set(self.methods)) < len(self.methods):
             raise RunError("methods must name each method once: choose among dense, cost-blind, cannon.")
         try:
-            torch.zeros(1, device=self.device)
+            torch.ones(1, device=self.device).item()
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             reason = str(error).splitlines()[0]
             raise RunError(f"device {self.device!r} cannot be used here: {reason} Try 'cpu'.") from error
@@ -55,4 +57,5 @@ class RunConfig:
 
     def toml(self) -> str:
         """TOML, which writes these strings, numbers and lists as JSON does."""
-        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in self.plain().items())
+        text = "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in self.plain().items())
+        return text.replace("\x7f", "\\u007f")  # JSON lets it stand, TOML does not

@@ -8,7 +8,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cannon_fx.hw.communication import LATENCY_MODEL, Communication, Transfers, communicate, transfer_energy_pj
+from cannon_fx.hw.communication import (
+    LATENCY_MODEL,
+    Communication,
+    Transfers,
+    communicate,
+    flits_for,
+    transfer_energy_pj,
+    zero_load_cycles,
+)
 from cannon_fx.layer import Layer
 from cannon_fx.plans import Keep, Move, Plan
 
@@ -87,17 +95,16 @@ def layer_transfers(
 ) -> list[Transfers]:
     """Input transfers and partial sums of one layer; `keep` is bool [J, G]."""
     precision, source = plan.chip.precision, plan.inputs[layer.name]
-    starts = np.flatnonzero(np.diff(layer.row_block_of, prepend=-1))
     homes, home = np.unique(source.home, return_inverse=True)
     elements = np.zeros((layer.groups, len(homes)), np.int64)
     elements[source.group, home] = source.elements
     # [J, I, home]: elements that tile (i, j) takes from each home.
-    needed = np.add.reduceat(keep[:, :, None] * elements, starts, axis=1)
+    needed = np.add.reduceat(keep[:, :, None] * elements, layer.first_groups, axis=1)
     j, i, h = np.nonzero(needed * (layer.tile_of.T[:, :, None] != homes))
     inputs = Transfers(
         np.full(len(j), input_phase), homes[h], layer.tile_of[i, j], needed[j, i, h] * precision.activation_bits
     )
-    used = np.add.reduceat(keep, starts, axis=1)
+    used = np.add.reduceat(keep, layer.first_groups, axis=1)
     j, i = np.nonzero(used * (layer.tile_of.T != layer.accumulator[:, None]))
     bits = layer.column_channels[j] * layer.positions * precision.partial_sum_bits
     sums = Transfers(np.full(len(j), sum_phase), layer.tile_of[i, j], layer.accumulator[j], bits)
@@ -105,6 +112,7 @@ def layer_transfers(
 
 
 def move_transfers(plan: Plan, move: Move, phase: int) -> Transfers:
+    """The transfers of an op that is no layer."""
     return Transfers(
         np.full(len(move.source), phase), move.source, move.target, move.elements * plan.chip.precision.activation_bits
     )
@@ -157,8 +165,7 @@ class Prices:
 
     def per_connection(self, layer: Layer, keep: NDArray[np.bool_]) -> NDArray[np.float64]:
         """[J, G]: the input price, plus the tile's partial-sum price shared among its kept connections."""
-        starts = np.flatnonzero(np.diff(layer.row_block_of, prepend=-1))
-        sharing = np.maximum(np.add.reduceat(keep, starts, axis=1, dtype=np.int64), 1)
+        sharing = np.maximum(np.add.reduceat(keep, layer.first_groups, axis=1, dtype=np.int64), 1)
         return self.input_pj + (self.sum_pj / sharing)[:, layer.row_block_of]
 
 
@@ -177,3 +184,28 @@ def prices(plan: Plan, layer: Layer) -> Prices:
         layer.tile_of == layer.accumulator, 0.0, transfer_energy_pj(np.ones_like(hops), hops, chip) * flits
     )
     return Prices(input_pj.T, sum_pj.T)
+
+
+def single_costs(plan: Plan, layer: Layer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(energy_pj, latency_cycles) of the layer with one connection alone, float [J, G] each; exact, in whole flits.
+
+    With one tile at work, that tile takes in every flit of the input phase, so it is the busiest sink.
+    """
+    chip, router, mesh = plan.chip, plan.placed().router, plan.placed().mesh
+    source = plan.inputs[layer.name]
+    energy, flits, farthest = (np.zeros((layer.groups, layer.column_blocks), t) for t in (float, np.int64, np.int64))
+    target = layer.tile_of[layer.row_block_of[source.group]]  # [k, J]
+    hops = mesh.hops(router[source.home][:, None], router[target])
+    sent = np.broadcast_to(flits_for(source.elements * chip.precision.activation_bits, chip)[:, None], hops.shape)
+    np.add.at(energy, source.group, transfer_energy_pj(sent, hops, chip))
+    np.add.at(flits, source.group, sent)
+    np.maximum.at(farthest, source.group, hops)
+    latency = np.where(flits > 0, flits / chip.flits_per_cycle + zero_load_cycles(farthest, chip), 0.0)
+
+    hops = mesh.hops(router[layer.tile_of], router[layer.accumulator])  # [I, J]
+    bits = layer.column_channels * layer.positions * chip.precision.partial_sum_bits
+    sent = np.broadcast_to(flits_for(bits, chip), hops.shape)
+    away = layer.tile_of != layer.accumulator
+    sum_energy = np.where(away, transfer_energy_pj(sent, hops, chip), 0.0)
+    sum_latency = np.where(away, sent / chip.flits_per_cycle + zero_load_cycles(hops, chip), 0.0)
+    return (energy + sum_energy[layer.row_block_of]).T, (latency + sum_latency[layer.row_block_of]).T

@@ -67,6 +67,11 @@ class Layer:
         return np.arange(self.groups) * self.group_size // self.row_channels
 
     @cached_property
+    def first_groups(self) -> Ints:
+        """The first channel group of each row block, int [I]."""
+        return np.arange(self.row_blocks) * self.row_channels // self.group_size
+
+    @cached_property
     def tile_of(self) -> Ints:
         """The tile at (i, j), int [I, J]."""
         return self.first_tile + np.arange(self.tiles).reshape(self.column_blocks, self.row_blocks).T

@@ -12,9 +12,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from cannon_fx.applied import AppliedPlan
-from cannon_fx.compile import apply_cannon
+from cannon_fx.compile import plan
 from cannon_fx.errors import MappingError, RunError
 from cannon_fx.hw.chip import Chip
+from cannon_fx.passes.rewrite import rewrite
 from cannon_fx.save import WEIGHTS
 
 
@@ -37,13 +38,16 @@ def load(folder: str | Path, model: nn.Module) -> AppliedPlan:
     _check_same(model, weights, path)
     inputs = tuple(torch.zeros(i["shape"], dtype=getattr(torch, i["dtype"])) for i in saved["inputs"])
     device = next(model.parameters()).device
-    applied = apply_cannon(
+    found = plan(
         model,
         tuple(x.to(device) for x in inputs),
         chip=Chip.parse_data(saved["chip"], str(path)),
         targets=list(saved["keep"]),
         **saved["options"],
     )
+    if {layer.name for layer in found.layers} != set(saved["keep"]):
+        raise MappingError(f"{path} does not fit {type(model).__name__}: other layers can be mapped than were then.")
+    applied = AppliedPlan.bind(found, model, rewrite(model, found))
     model.load_state_dict(weights)
     for name, module in applied.modules.items():
         shape = module.pattern.shape

@@ -34,7 +34,7 @@ class BlockSparse(nn.Module):
         new.register_buffer("mask", torch.empty(0, dtype=torch.bool), persistent=False)
         new._set(
             BlockPattern(
-                torch.ones(layer.column_blocks, layer.groups, dtype=torch.bool, device=new.weight.device),
+                torch.ones(layer.column_blocks, layer.groups, dtype=torch.bool),
                 layer.out_channels,
                 layer.in_channels,
                 layer.out_block,
@@ -44,7 +44,7 @@ class BlockSparse(nn.Module):
         return new
 
     def _set(self, pattern: BlockPattern) -> None:
-        self.pattern, self.mask = pattern, pattern.spread(pattern.keep)
+        self.pattern, self.mask = pattern, pattern.spread(pattern.keep).to(self.weight.device)
         self.dense = bool(pattern.keep.all())
 
     def effective_weight(self) -> Tensor:
@@ -55,9 +55,7 @@ class BlockSparse(nn.Module):
     def cut(self, keep: Tensor) -> None:
         """Keep only the connections where `keep`, bool [J, G], is True; the others' weights become zero."""
         old = self.pattern
-        self._set(
-            BlockPattern(keep.to(self.weight.device), old.out_channels, old.in_channels, old.out_block, old.group_size)
-        )
+        self._set(BlockPattern(keep.cpu(), old.out_channels, old.in_channels, old.out_block, old.group_size))
         self.zero_cut_()
 
     @torch.no_grad()

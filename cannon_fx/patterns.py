@@ -17,7 +17,8 @@ def select(patterns: Iterable[str], classes: Mapping[str, str], role: str) -> se
     """
     chosen: set[str] = set()
     for pattern in patterns:
-        hits = {name for name, class_name in classes.items() if _matches(pattern, name, class_name)}
+        # A layer may be named like a class, or hold brackets: its own name comes first.
+        hits = {pattern} & set(classes) or {n for n, class_name in classes.items() if _matches(pattern, n, class_name)}
         if not hits:
             near = difflib.get_close_matches(pattern.removeprefix("re:"), classes, n=3, cutoff=0.3)
             listed = ", ".join(near or list(classes)[:3])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,7 +75,6 @@ class Plan:
     moves: tuple[Move, ...] = ()
     fallback_ops: tuple[str, ...] = ()
     placement: Placement | None = None
-    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def tiles(self) -> int:
@@ -106,6 +105,3 @@ class Plan:
         """The placement; a plan that leaves the compiler always has one."""
         assert self.placement is not None, "the Place pass has not run"
         return self.placement
-
-    def timed(self, name: str, seconds: float) -> Plan:
-        return replace(self, seconds={**self.seconds, name: seconds})

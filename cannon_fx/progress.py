@@ -56,7 +56,8 @@ class Progress:
     def __call__(self, stage: Stage, epoch: Epoch) -> None:
         note = f"accuracy {percent(epoch.accuracy)} %"
         if stage.name in ("cost-blind", "cannon"):
-            note += f"  energy {epoch.energy_pj / self.run.full.energy_pj:6.1%} of dense"
+            dense = self.run.full.energy_pj
+            note += f"  energy {epoch.energy_pj / dense if dense else 1.0:6.1%} of dense"
         if self.console.is_terminal:
             self.bar.start_task(self.tasks[stage.name])
             self.bar.update(self.tasks[stage.name], advance=1, note=note)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import io
+import os
 import platform
 from collections.abc import Callable
 from contextlib import suppress
@@ -60,6 +61,7 @@ class Run:
         torch.manual_seed(config.seed)
         self.base: nn.Module = load_model(config.model).to(config.device)
         self.plan: Plan = plan(self.base, self._sample(), **self._mapping())
+        self._check_fit()
         self.full = self.plan.cost()
         budget = Budget.parse(config.budget)
         check_feasible(self.plan, budget.metric, budget.limit(self.full))
@@ -69,6 +71,30 @@ class Run:
         self.interrupted: dict[str, Any] | None = None
         self.results: dict[str, dict[str, Any]] = {}
         self.history: list[dict[str, Any]] = []
+
+    def _check_fit(self) -> None:
+        """Raises RunError for a network that cannot be trained to tell this data's classes apart."""
+        graph = self.plan.exported.graph
+        outputs = [n.meta.get("val") for n in graph.output_node().all_input_nodes]
+        shapes = [list(o.shape) if isinstance(o, Tensor) else type(o).__name__ for o in outputs]
+        if len(outputs) != 1 or not isinstance(outputs[0], Tensor) or outputs[0].dim() != 2:
+            raise RunError(
+                f"{self.config.model} gives {shapes} for one image; it must give one tensor [1, classes]. Wrap it so "
+                "that it returns its logits alone."
+            )
+        if outputs[0].shape[1] < self.data.classes:
+            raise RunError(
+                f"{self.config.model} has {outputs[0].shape[1]} outputs, but {self.data.name} has {self.data.classes} "
+                "classes. Give the network an output for each."
+            )
+        if not any(p.requires_grad for p in self.base.parameters()):
+            raise RunError(f"every parameter of {self.config.model} is frozen. Let some require a gradient.")
+        normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.base.modules())
+        if normalised and len(self.data.train) % self.config.batch_size == 1:
+            raise RunError(
+                f"batch_size {self.config.batch_size} leaves one of {len(self.data.train)} images for the last batch, "
+                "on which batch norm cannot be trained. Take one more or less."
+            )
 
     @staticmethod
     def refuse(folder: Path) -> NoReturn:
@@ -99,28 +125,46 @@ class Run:
 
     def resume(self, folder: Path) -> None:
         """Takes up the run in `folder`. Raises RunError when there is none, or one with other options."""
-        if not (folder / CHECKPOINT).is_file():
-            done = " It is finished." if (folder / "report.json").is_file() else ""
+        path = folder / CHECKPOINT
+        if not os.path.isfile(path):
+            done = " It is finished." if os.path.isfile(folder / "report.json") else ""
             raise RunError(
                 f"there is no unfinished run in {str(folder)!r}.{done} Leave --resume out, or name another --out."
             )
         try:
-            state = torch.load(folder / CHECKPOINT, map_location=self.config.device, weights_only=True)
-            saved = state["config"]
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            self.first, self.interrupted = int(state["stage"]), dict(state["training"])
+            self.results, self.history = dict(state["results"]), list(state["history"])
+            saved = dict(state["identity"])
+            base = state["base"]
         except Exception as error:  # torch.load raises many kinds on a damaged file
             raise RunError(
-                f"the checkpoint {str(folder / CHECKPOINT)!r} cannot be read: {error}. Start again with another --out."
+                f"the checkpoint {str(path)!r} cannot be read ({type(error).__name__}). Start again with another --out."
             ) from error
-        for key, value in self.config.plain().items():
+        for key, value in self._identity().items():
             if saved.get(key) != value:
                 raise RunError(
-                    f"the run in {str(folder)!r} has {key} = {saved.get(key)!r}, now it is {value!r}. Resume with "
-                    "the options it was started with (see its config.toml), or start another with --out."
+                    f"the run in {str(folder)!r} was started with {key} = {saved.get(key)!r}, now it is {value!r}. "
+                    "Resume with the options and files it was started with (see its config.toml), or start another "
+                    "with --out."
                 )
-        self.first, self.interrupted = state["stage"], state["training"]
-        self.results, self.history = state["results"], state["history"]
-        if "base" in state:
-            self.base.load_state_dict(state["base"])
+        if base is not None:
+            self._load(self.base.load_state_dict, base, folder)
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same when a run goes on: options, and what the files hold that they name."""
+        chip = {f"chip {name}": value for name, value in self.plan.chip.dump().items()}
+        return {**self.config.plain(), **chip, "data's fingerprint": self.data.fingerprint()}
+
+    @staticmethod
+    def _load(load_state_dict: Callable[[Any], Any], state: Any, folder: Path) -> None:
+        try:
+            load_state_dict(state)
+        except Exception as error:  # a network whose code has changed fails in many ways
+            raise RunError(
+                f"the checkpoint in {str(folder)!r} does not fit the network ({type(error).__name__}): its code has "
+                "changed since. Start again with another --out."
+            ) from error
 
     def execute(self, folder: Path | None = None, listen: Listener = _ignore_epoch) -> dict[str, Any]:
         """Runs the stages that are left and returns the record; with a folder, leaves checkpoints and weights there."""
@@ -167,7 +211,7 @@ class Run:
             device=config.device,
         )
         if self.interrupted:
-            training.load_state_dict(self.interrupted)
+            self._load(training.load_state_dict, self.interrupted, folder or Path())
             self.interrupted = None
         for epoch in training:
             row = {"method": stage.name, **asdict(epoch)}
@@ -180,21 +224,22 @@ class Run:
         if stage.name == "base":
             return
         final = applied.cost() if applied else self.full
-        self.results[stage.name] = method_record(self.plan, final, self.history[-1]["accuracy"], stage.epochs)
+        self.results[stage.name] = method_record(self.plan, final, self.history[-1]["accuracy"], stage.epochs) | {
+            "seconds": sum(row["seconds"] for row in self.history if row["method"] == stage.name)
+        }
         kept = "cannon" if "cannon" in config.methods else config.methods[-1]
         if folder and stage.name == kept:
             save(network, applied, folder)
 
     def _checkpoint(self, folder: Path, number: int, training: Training) -> None:
         state: dict[str, Any] = {
-            "config": self.config.plain(),
+            "identity": self._identity(),
             "stage": number,
             "training": training.state_dict(),
             "results": self.results,
             "history": self.history,
+            "base": None if self.stages[number].name == "base" else self.base.state_dict(),
         }
-        if self.stages[number].name != "base":
-            state["base"] = self.base.state_dict()
         buffer = io.BytesIO()
         torch.save(state, buffer)
         atomic_write_bytes(folder / CHECKPOINT, buffer.getvalue())

@@ -14,8 +14,8 @@ def summary(plan: Plan, cost: Cost, width: int = 110) -> str:
     mesh = plan.placed().mesh
     table = Table(title=f"{plan.tiles} tiles of chip {plan.chip.name} on a {mesh.columns} x {mesh.rows} mesh")
     table.add_column("layer", no_wrap=True)
-    for column in ("weight", "tiles I x J", "connections", "energy (pJ)", "share", "latency (cycles)"):
-        table.add_column(column, justify="right")
+    for column in ("weight", "tiles IxJ", "connections", "energy (pJ)", "share", "latency (cycles)"):
+        table.add_column(column, justify="right", no_wrap=True)
     whole = cost.energy_pj or 1.0
 
     def row(name: str, shape: str, tiles: str, connections: str, part: Sums) -> None:
@@ -25,13 +25,13 @@ def summary(plan: Plan, cost: Cost, width: int = 110) -> str:
     for layer in plan.layers:
         row(
             layer.name,
-            " x ".join(map(str, layer.weight_shape)),
-            f"{layer.row_blocks} x {layer.column_blocks}",
+            "x".join(map(str, layer.weight_shape)),
+            f"{layer.row_blocks}x{layer.column_blocks}",
             str(layer.groups * layer.column_blocks),
             cost.of(node=layer.node),
         )
     if plan.moves:
-        row("moves (residual adds, …)", "", "", "", cost.of(kind="move"))
+        row("residual adds, moves", "", "", "", cost.of(kind="move"))
     totals = (
         f"energy {cost.energy_pj:,.0f} pJ dynamic + {cost.static_energy_pj:,.0f} pJ static, "
         f"latency {cost.latency_cycles:,.0f} cycles ({cost.latency_model}), "

@@ -13,10 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .errors import ChipError
 
-Count = Annotated[int, Field(gt=0, strict=True)]
-Positive = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
-Coordinate = Annotated[int, Field(ge=0, strict=True)]
+Count = Annotated[int, Field(gt=0, le=1_000_000, strict=True)]
+Positive = Annotated[float, Field(gt=0, le=1e9, strict=True, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=1e9, strict=True, allow_inf_nan=False)]
+Coordinate = Annotated[int, Field(ge=0, lt=256, strict=True)]
+
+
+MAX_ROUTERS = 65_536
+"""The largest mesh; bounds keep a slip of the pen from asking for more memory than there is."""
 
 
 class _Section(BaseModel):
@@ -70,6 +74,8 @@ class Noc(_Section):
         if (self.columns is None) != (self.rows is None):
             raise ValueError("give both columns and rows, or neither (the mesh is then sized to the network)")
         if self.columns is not None and self.rows is not None:
+            if self.columns * self.rows > MAX_ROUTERS:
+                raise ValueError(f"a mesh of {self.columns} x {self.rows} is more than {MAX_ROUTERS} routers")
             x, y = self.port
             if x >= self.columns or y >= self.rows:
                 raise ValueError(f"port {x, y} lies outside the {self.columns} x {self.rows} mesh")

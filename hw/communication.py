@@ -30,6 +30,7 @@ class Transfers:
 
     @classmethod
     def concatenate(cls, parts: list[Transfers]) -> Transfers:
+        """All rows of `parts`, in order."""
         if not parts:
             return cls(*(np.zeros(0, np.int64) for _ in range(4)))
         columns = ("phase", "source", "target", "bits")

@@ -46,8 +46,3 @@ class BlockPattern:
         padding = (0, groups * self.group_size - self.in_channels, 0, blocks * self.out_block - self.out_channels)
         padded = torch.nn.functional.pad(channels, padding)
         return padded.view(blocks, self.out_block, groups, self.group_size).sum((1, 3))
-
-    def elements(self, taps: int) -> Tensor:
-        """Weights per block, float [J, G]."""
-        ones = self.keep.new_ones((self.out_channels, self.in_channels), dtype=torch.float32)
-        return self.sums(ones) * taps

@@ -73,10 +73,10 @@ def channelwise(node: Node, args: Any, kwargs: Any) -> Gathering | None:
 
 
 def window(node: Node, args: Any, kwargs: Any) -> Gathering | None:
-    """Pooling and resizing over the last dimensions of one operand, where homes do not vary over them."""
+    """Pooling and resizing over the last two dimensions of one operand, where homes do not vary over them."""
     value, home = node.meta["val"], args[0]
     first = value[0] if isinstance(value, (list, tuple)) else value
-    for dimension in range(2, home.dim()):
+    for dimension in (home.dim() - 2, home.dim() - 1):
         if not uniform_over(home, dimension):
             return None
         home = home.narrow(dimension, 0, 1)
@@ -102,11 +102,17 @@ def reduction(node: Node, args: Any, kwargs: Any) -> Gathering | None:
 
 
 def made_here(node: Node, args: Any, kwargs: Any) -> Gathering | None:
-    """Values made from nothing (zeros, arange): constants."""
+    """Values made from nothing (zeros, arange): constants. Not expanded, so that they can be assigned to."""
     value = node.meta["val"]
-    if not isinstance(value, Tensor):
+    return Gathering(torch.full(value.shape, CONSTANT, dtype=torch.int32)) if isinstance(value, Tensor) else None
+
+
+def assignment(node: Node, args: Any, kwargs: Any) -> Gathering | None:
+    """x[...] = y: y stays where it is, as a part of x. Views of homes are views, so x's own homes change too."""
+    target, value = args[0], args[1]
+    if any(stride == 0 and size > 1 for stride, size in zip(target.stride(), target.shape, strict=True)):
         return None
-    return Gathering(torch.full((1,) * value.dim(), CONSTANT, dtype=torch.int32).expand(value.shape))
+    return Gathering(target.copy_(value))
 
 
 def _reshape(home: Tensor, shape: Any) -> Tensor:
@@ -206,4 +212,5 @@ RULES: dict[Any, Rule] = (
     | dict.fromkeys(WINDOW, window)
     | dict.fromkeys(REDUCTION, reduction)
     | dict.fromkeys(MADE_HERE, made_here)
+    | {aten.copy_.default: assignment}
 )

@@ -20,6 +20,7 @@ from torch.fx.node import map_arg
 from cannon_fx.hw.placement import PORT
 from cannon_fx.layer import Layer
 from cannon_fx.passes.home_rules import CONSTANT, RULES, Gathering, Rule, uniform_over
+from cannon_fx.passes.partition import MATRIX_OPS
 from cannon_fx.plans import LayerInput, Move, Plan
 
 
@@ -48,7 +49,7 @@ class Homes:
                 outcome = _apply(rule, node, homes) if rule else None
                 if outcome is None:
                     outcome = _to_first(node, homes)
-                    if outcome.gathered:
+                    if outcome.gathered and node.target not in MATRIX_OPS:  # those are listed as not mapped
                         fallback.add(str(node.target))
                 homes[node] = outcome.homes
                 if move := _move(node, outcome.gathered):

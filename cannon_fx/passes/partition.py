@@ -30,6 +30,12 @@ MATRIX_OPS: dict[object, str] = {
 }
 """Ops that multiply activations by one weight matrix, argument 1."""
 
+OTHER_WEIGHT_OPS = {
+    *(aten.matmul.default, aten.mm.default, aten.addmm.default, aten.bmm.default, aten.einsum.default),
+    *(aten.embedding.default, aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input),
+}
+"""Ops that also multiply by weights, or read them, when one of their operands is a parameter."""
+
 MATRIX_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.modules.conv._ConvTransposeNd)
 
 
@@ -141,6 +147,14 @@ class Partition:
             Unmapped(name, "does not run in eval mode")
             for name, module in modules.items()
             if isinstance(module, MATRIX_MODULES) and name and name not in classes
+        ]
+        parameters = plan.exported.graph_signature.inputs_to_parameters
+        unmapped += [
+            Unmapped(parameters[operand.name], f"{node.target} is not mapped; only linear and conv2d are")
+            for node in plan.exported.graph.nodes
+            if node.target in OTHER_WEIGHT_OPS
+            for operand in node.all_input_nodes
+            if operand.name in parameters
         ]
         if not layers:
             raise MappingError(

@@ -10,6 +10,7 @@ import torch
 from torch.optim import Optimizer
 
 from cannon_fx.cost import Cost, cost
+from cannon_fx.errors import RunError
 from cannon_fx.modules import BlockSparse
 from cannon_fx.plans import Keep, Plan
 from cannon_fx.train.budget import Budget, measure
@@ -32,7 +33,7 @@ class BudgetControl:
     At every update the knapsack lands on the target of that moment, which falls geometrically (a tenth less is
     as hard at any size). In between, the penalty shrinks what will have to go next. Its strength is the
     multiplier of the constraint "cost <= target, one horizon ahead", solved anew at every update.
-    Raises InfeasibleError when no masks meet the budget.
+    Raises InfeasibleError when no masks meet the budget, RunError when there is no step or a layer is frozen.
     """
 
     def __init__(
@@ -40,8 +41,15 @@ class BudgetControl:
     ) -> None:
         self.plan, self.modules, self.budget, self.steps = plan, modules, budget, steps
         self.cost_blind = cost_blind
-        self.dense = self._measure(cost(plan, plan.full()))
-        self.limit = budget.limit(cost(plan, plan.full()))
+        if steps < 1:
+            raise RunError(f"a descent of {steps} steps is none: give at least one optimiser step.")
+        if frozen := [name for name, module in modules.items() if not module.weight.requires_grad]:
+            raise RunError(
+                f"layer {frozen[0]!r} is frozen (requires_grad is False), so nobody can tell which of its connections "
+                "matter. Unfreeze it, or leave it out with ignore when you call apply_cannon."
+            )
+        dense = cost(plan, plan.full())
+        self.dense, self.limit = self._measure(dense), budget.limit(dense)
         check_feasible(plan, budget.metric, self.limit)
         self.penalty = Penalty(plan, modules, cost_blind)
         self.step = 0
@@ -70,10 +78,16 @@ class BudgetControl:
     @torch.no_grad()
     def _observe(self) -> None:
         """Running mean of (sum of weight x gradient)^2 per connection: how much the loss would change without it."""
-        for name, module in self.modules.items():
-            if module.weight.grad is not None:
-                change = module.pattern.sums(module.weight.float() * module.weight.grad.float())
-                self.taylor[name].lerp_(change.square(), MEMORY)
+        gradients = {name: module.weight.grad for name, module in self.modules.items()}
+        if all(gradient is None for gradient in gradients.values()):
+            raise RunError("step_ found no gradients: call it after optimizer.step() and before zero_grad().")
+        for name, gradient in gradients.items():
+            if gradient is not None:
+                module = self.modules[name]
+                change = module.pattern.sums(module.weight.float() * gradient.float()).square()
+                # Mixed precision skips steps whose gradients overflow; they say nothing about importance.
+                known = torch.where(torch.isfinite(change), change, self.taylor[name])
+                self.taylor[name].lerp_(known, MEMORY)
 
     def _update(self, optimizer: Optimizer) -> None:
         keep = land(self.plan, self._importance(), self.budget.metric, self._target(self.step), self.cost_blind)
@@ -88,6 +102,8 @@ class BudgetControl:
         return {name: value.double().cpu().numpy() * alive[name] for name, value in self.taylor.items()}
 
     def _target(self, step: float) -> float:
+        if self.dense == 0:  # a chip whose energies are zero
+            return 0.0
         return self.dense * (self.limit / self.dense) ** min(1.0, step / self.steps)
 
     def _multiplier(self, keep: Keep, optimizer: Optimizer) -> float:
@@ -108,7 +124,10 @@ class BudgetControl:
             middle = (low + high) // 2
             left = {name: values > ordered[middle] for name, values in lasting.items()}
             low, high = (low, middle) if self._measure(cost(self.plan, left)) <= target else (middle + 1, high)
-        return float(ordered[low]) / (horizon * effective_rate(optimizer.param_groups[0]))
+        weights = {id(module.weight) for module in self.modules.values()}
+        rates = [effective_rate(g) for g in optimizer.param_groups if any(id(p) in weights for p in g["params"])]
+        rate = max(rates, default=0.0)
+        return float(ordered[low]) / (horizon * rate) if rate else 0.0
 
     def _measure(self, cost: Cost) -> float:
         return measure(self.budget.metric, cost.energy_pj, cost.latency_cycles)
@@ -124,7 +143,9 @@ class BudgetControl:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up where `state_dict` was called; call it before the model's own weights are loaded."""
-        self.step, self.taylor = state["step"], state["taylor"]
+        self.step = state["step"]
+        for name, value in self.taylor.items():
+            value.copy_(state["taylor"][name])
         self.penalty.load_state_dict(state["penalty"])
         for name, module in self.modules.items():
             module.cut(state["keep"][name])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cannon_fx.cost import Prices, cost, layer_cost, prices
+from cannon_fx.cost import Prices, cost, layer_cost, prices, single_costs
 from cannon_fx.errors import InfeasibleError
 from cannon_fx.layer import Layer
 from cannon_fx.plans import Keep, Plan
@@ -60,28 +60,45 @@ def equal_prices(layer: Layer) -> Prices:
     return Prices(np.ones((layer.column_blocks, layer.groups)), np.zeros((layer.column_blocks, layer.row_blocks)))
 
 
-def minimal(plan: Plan) -> dict[str, NDArray[np.bool_]]:
-    """The cheapest masks that leave every layer alive: its cheapest connection."""
-    keep: dict[str, NDArray[np.bool_]] = {}
-    for layer in plan.layers:
-        price = prices(plan, layer)
-        alone = price.input_pj + price.sum_pj[:, layer.row_block_of]
-        keep[layer.name] = np.arange(alone.size).reshape(alone.shape) == alone.argmin()
-    return keep
+def minimal(plan: Plan, metric: Metric) -> dict[str, NDArray[np.bool_]]:
+    """The cheapest masks that leave every layer alive: one connection each.
+
+    Exact for energy and latency, which are sums over layers. An EDP is a product of sums: there, the cheapest of
+    three choices (by energy, by latency, by their product).
+    """
+    alone = [single_costs(plan, layer) for layer in plan.layers]
+    choices = {
+        "energy": [energy for energy, _ in alone],
+        "latency": [latency for _, latency in alone],
+        "edp": [energy * latency for energy, latency in alone],
+    }
+
+    def cheapest(by: str) -> dict[str, NDArray[np.bool_]]:
+        return {
+            layer.name: np.arange(costs.size).reshape(costs.shape) == costs.argmin()
+            for layer, costs in zip(plan.layers, choices[by], strict=True)
+        }
+
+    def value(keep: Keep) -> float:
+        total = cost(plan, keep)
+        return measure(metric, total.energy_pj, total.latency_cycles)
+
+    return min(map(cheapest, choices), key=value) if metric == "edp" else cheapest(metric)
 
 
 def check_feasible(plan: Plan, metric: Metric, limit: float) -> None:
     """Raises InfeasibleError, with the least reachable value, when no masks meet the limit."""
-    least, dense = (cost(plan, keep) for keep in (minimal(plan), plan.full()))
+    least = cost(plan, minimal(plan, metric))
     value = measure(metric, least.energy_pj, least.latency_cycles)
     if value > limit:
-        full = measure(metric, dense.energy_pj, dense.latency_cycles)
+        dense = plan.cost()
+        factor = measure(metric, dense.energy_pj, dense.latency_cycles) / value
         fixed = least.of(kind="move").energy_pj / least.energy_pj if least.energy_pj else 0.0
         raise InfeasibleError(
             f"the budget of {limit:,.0f} {UNIT[metric]} for {metric} cannot be met: with one connection left per "
-            f"layer the network still needs {value:,.0f} {UNIT[metric]} ({full / value:.2f}x below dense; "
-            f"{fixed:.0%} of its energy are moves that no mask removes, such as residual adds). Ask for at most "
-            f"{metric}/{np.floor(100 * full / value) / 100:.2f}, or take a chip with larger tiles."
+            f"layer the network still needs {value:,.0f} {UNIT[metric]} ({factor:.2f}x below dense; {fixed:.0%} of its "
+            f"energy are moves that no mask removes, such as residual adds). Ask for at most "
+            f"{metric}/{np.floor(100 * factor) / 100:.2f}, or take a chip with larger tiles."
         )
 
 
@@ -98,7 +115,7 @@ def land(plan: Plan, importance: Importance, metric: Metric, limit: float, cost_
     ranked.sort(key=lambda bundle: -bundle.ratio)
     best = {bundle.layer: bundle for bundle in reversed(ranked)}
     alive = list(best.values())
-    ranked = alive + [bundle for bundle in ranked if best[bundle.layer] is not bundle and bundle.ratio > 0]
+    ranked = alive + [bundle for bundle in ranked if best[bundle.layer] is not bundle]
 
     keep = {name: np.zeros_like(mask) for name, mask in plan.full().items()}
 
@@ -115,7 +132,7 @@ def land(plan: Plan, importance: Importance, metric: Metric, limit: float, cost_
         middle = (low + high + 1) // 2
         low, high = (middle, high) if with_first(middle) <= limit else (low, middle - 1)
     if low < len(alive):
-        keep = minimal(plan)
+        keep = minimal(plan, metric)
         low = 0
     else:
         with_first(low)

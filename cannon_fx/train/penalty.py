@@ -83,13 +83,12 @@ class Penalty:
     @torch.no_grad()
     def alive(self) -> Keep:
         """Connections that are not exactly zero."""
-        return {
-            name: (module.pattern.sums(module.weight.square()) > 0).cpu().numpy()
-            for name, module in self.modules.items()
-        }
+        return {name: (self.norms(name) > 0).cpu().numpy() for name in self.modules}
 
     def state_dict(self) -> dict[str, Any]:
         return {"strength": self.strength, "factors": self.factors, "scale": self.scale}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.strength, self.factors, self.scale = state["strength"], state["factors"], state["scale"]
+        self.strength, self.scale = state["strength"], state["scale"]
+        for name, value in self.factors.items():
+            value.copy_(state["factors"][name])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from cannon_fx.applied import AppliedPlan, applied_plan
+from cannon_fx.capture import evaluating
+from cannon_fx.errors import RunError
 from cannon_fx.train.budget import Budget
 
 Loader = Iterable[tuple[Tensor, Tensor]]
@@ -37,12 +39,11 @@ class Epoch:
 @torch.no_grad()
 def evaluate(model: nn.Module, loader: Loader, device: torch.device | str = "cpu") -> float:
     """Share of `loader`'s samples that `model` classifies right, in eval mode."""
-    training, right, seen = model.training, 0, 0
-    model.eval()
-    for x, y in loader:
-        right += int((model(x.to(device)).argmax(1) == y.to(device)).sum())
-        seen += len(y)
-    model.train(training)
+    right, seen = 0, 0
+    with evaluating(model):
+        for x, y in loader:
+            right += int((model(x.to(device)).argmax(1) == y.to(device)).sum())
+            seen += len(y)
     return right / max(seen, 1)
 
 
@@ -51,6 +52,8 @@ class Training:
 
     With a budget: `descent` of the epochs reach it, the rest fine-tune. Without: plain training, same schedule.
     SGD with Nesterov momentum; the learning rate is constant during the descent, then falls along a cosine.
+    Raises RunError for a loader without length, InfeasibleError for a budget that no masks meet, MappingError for
+    a budget without apply_cannon.
     """
 
     def __init__(
@@ -72,8 +75,12 @@ class Training:
         self.model = model.to(device)
         self.train_loader, self.val_loader, self.loss, self.device = train_loader, val_loader, loss, device
         self.epochs, self.done, self.learning_rate = epochs, 0, learning_rate
-        self.batches = len(train_loader)  # type: ignore[arg-type]  # documented on Loader
-        self.descent_epochs = round(epochs * descent)
+        if not isinstance(train_loader, Sized) or not len(train_loader):
+            raise RunError("train_loader has no length or no batches. Give a list or a DataLoader over a data set.")
+        self.batches = len(train_loader)
+        self.descent_epochs = round(epochs * descent) if budget is None else max(1, round(epochs * descent))
+        # Modules that the user keeps in eval mode, such as a frozen batch norm, stay there.
+        self.kept_in_eval = [module for module in model.modules() if not module.training] if model.training else []
         self.optimizer = torch.optim.SGD(
             model.parameters(), learning_rate, momentum=momentum, nesterov=True, weight_decay=weight_decay
         )
@@ -87,11 +94,14 @@ class Training:
             yield self.run_epoch()
 
     def run_epoch(self) -> Epoch:
+        """The next epoch and its row. Raises RunError when the loss is not finite."""
         begin = time.perf_counter()
         if hasattr(self.train_loader, "set_epoch"):
             self.train_loader.set_epoch(self.done)
         phase = self._phase()
         self.model.train()
+        for module in self.kept_in_eval:
+            module.training = False
         total, right, seen = 0.0, 0, 0
         for batch, (x, y) in enumerate(self.train_loader):
             self._set_rate(self.done + batch / self.batches)
@@ -100,6 +110,11 @@ class Training:
             loss = self.loss(logits, y)
             if self.plan:
                 loss = loss + self.plan.regularizer()
+            if not torch.isfinite(loss):
+                raise RunError(
+                    f"the loss became {loss.item()} in epoch {self.done + 1}, batch {batch + 1}. Lower the learning "
+                    f"rate (it is {self.learning_rate}) or check the inputs for values that are not finite."
+                )
             loss.backward()
             self.optimizer.step()
             if self.plan:
@@ -142,6 +157,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "control": self.plan.control.state_dict() if self.plan else None,
             "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -151,6 +167,8 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["rng"])
+        if state["cuda_rng"]:
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
 
 
 def retrain(

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
-from cannon_fx.cli import main
+from cannon_fx.cli import Optimize, main
 from cannon_fx.hw.chip import Chip
 from cannon_fx.networks import digits_net
+from cannon_fx.run import Run
 
 SHORT = ["--epochs", "2", "--dense-epochs", "1", "--batch-size", "256"]
 
@@ -70,6 +74,14 @@ def test_demo_writes_what_it_promises(
     assert "cannon" in capsys.readouterr().out
 
 
+def timeless(folder: Path) -> tuple[Any, Any]:
+    """A run's results and history without the seconds."""
+    record = json.loads((folder / "report.json").read_text())
+    for row in [*record["methods"].values(), *record["history"]]:
+        del row["seconds"]
+    return record["methods"], record["history"]
+
+
 def own_network(folder: Path) -> None:
     """A user's module and data set in the current folder."""
     (folder / "mynet.py").write_text(
@@ -82,6 +94,9 @@ def own_network(folder: Path) -> None:
         "class Branch(torch.nn.Module):\n"
         "    def __init__(self):\n        super().__init__(); self.fc = torch.nn.Linear(3, 3)\n"
         "    def forward(self, x):\n        return self.fc(x.mean((2, 3))) if x.sum() > 0 else x\n"
+        "def few():\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2))\n"
+        "def flat():\n    return torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1))\n"
+        "def frozen():\n    return net().requires_grad_(False)\n"
     )
     rng = np.random.default_rng(0)
     np.savez(
@@ -129,6 +144,15 @@ MISTAKES = {
         "cannot be captured with an input of shape [1, 1, 8, 8]",
     ),
     "model that branches on values": (["--model", "mynet:Branch", "--data", "npz:data.npz"], "cannot be captured"),
+    "fewer outputs than classes": (["--model", "mynet:few", "--data", "npz:data.npz"], "has 2 outputs, but"),
+    "output that is no logits": (["--model", "mynet:flat", "--data", "npz:data.npz"], "one tensor [1, classes]"),
+    "frozen network": (["--model", "mynet:frozen", "--data", "npz:data.npz"], "every parameter of mynet:frozen is"),
+    "last batch of one": (["--batch-size", "1197"], "leaves one of 1198 images"),
+    "seed too large": (["--seed", "99999999999999999999"], "below 2^63"),
+    "folder name too long": (["--out", "x" * 300], "cannot make the output folder"),
+    "chip too large": (["--chip", "large.toml"], "more than 65536 routers"),
+    "port far away": (["--chip", "port.toml"], "noc.port"),
+    "learning rate that diverges": (["--learning-rate", "1e9", "--dense-epochs", "0"], "the loss became"),
     "model that is none": (["--model", "mynet:number", "--data", "digits"], "gave a int"),
     "model that raises": (["--model", "mynet:loud", "--data", "digits"], "KeyError: 'gone'"),
     "model that is not there": (["--model", "nowhere:net", "--data", "digits"], "No module named 'nowhere'"),
@@ -152,6 +176,8 @@ def test_mistakes(mistake: str, cannon: Callable[..., int], tmp_path: Path, caps
     (tmp_path / "odd.toml").write_text(text.replace("flit_bits", "colour = 3\nflit_bits"))
     (tmp_path / "negative.toml").write_text(text.replace("rows = 64", "rows = -64"))
     (tmp_path / "small.toml").write_text(text.replace("[energy]", "columns = 2\nrows = 2\n[energy]"))
+    (tmp_path / "large.toml").write_text(text.replace("[energy]", "columns = 9999\nrows = 9999\n[energy]"))
+    (tmp_path / "port.toml").write_text(text.replace("port = [0, 0]", "port = [99999, 0]"))
     Chip.parse(text, "the chip that the mistakes are made in")
     (tmp_path / "torn.npz").write_bytes((tmp_path / "data.npz").read_bytes()[:1000])
     (tmp_path / "taken").mkdir()
@@ -194,7 +220,7 @@ def test_ctrl_c_keeps_the_checkpoint_and_resume_ends_the_same(tmp_path: Path) ->
     assert (tmp_path / "stopped" / "checkpoint.pt").exists()
 
     wrong = start("--out", "stopped", "--resume", "--seed", "1")
-    assert "has seed = 0, now it is 1" in wrong.communicate(timeout=60)[1]
+    assert "was started with seed = 0, now it is 1" in wrong.communicate(timeout=60)[1]
     assert wrong.returncode == 2
 
     for out in (("stopped", "--resume"), ("straight",)):
@@ -203,10 +229,60 @@ def test_ctrl_c_keeps_the_checkpoint_and_resume_ends_the_same(tmp_path: Path) ->
         assert done.returncode == 0, err
     a, b = (safetensors.torch.load_file(tmp_path / name / "weights.safetensors") for name in ("stopped", "straight"))
     assert all(torch.equal(a[key], b[key]) for key in a.keys() | b.keys())
-    first, second = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("stopped", "straight"))
-    assert first["methods"] == second["methods"]
-    timeless = [[{k: v for k, v in row.items() if k != "seconds"} for row in r["history"]] for r in (first, second)]
-    assert timeless[0] == timeless[1]
+    assert timeless(tmp_path / "stopped") == timeless(tmp_path / "straight")
+
+
+@pytest.mark.parametrize("stage_ends", [1, 3, 5])
+def test_resume_at_the_end_of_a_stage(
+    stage_ends: int, cannon: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoints after the last epochs of base, dense and cannon."""
+    words = [*SHORT, "--methods", "dense", "cannon", "--budget", "energy/2"]
+    assert cannon("optimize", *words, "--out", "straight") == 0
+    wrote, count = Run._checkpoint, []
+
+    def write_and_stop(self: Run, *arguments: object) -> None:
+        wrote(self, *arguments)  # type: ignore[arg-type]
+        count.append(1)
+        if len(count) == stage_ends:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Run, "_checkpoint", write_and_stop)
+    assert cannon("optimize", *words, "--out", "stopped") == 2
+    monkeypatch.setattr(Run, "_checkpoint", wrote)
+    assert cannon("optimize", *words, "--out", "stopped", "--resume") == 0
+    assert timeless(tmp_path / "stopped") == timeless(tmp_path / "straight")
+
+
+def test_damaged_and_foreign_checkpoints(
+    cannon: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "o").mkdir()
+    for content in (b"", b"nonsense", pickle.dumps({"stage": 0})):
+        (tmp_path / "o" / "checkpoint.pt").write_bytes(content)
+        assert cannon("optimize", *SHORT, "--out", "o", "--resume") == 2
+        assert "cannot be read" in capsys.readouterr().err
+        assert (tmp_path / "o" / "checkpoint.pt").read_bytes() == content
+    torch.save({"stage": 0}, tmp_path / "o" / "checkpoint.pt")
+    assert cannon("optimize", *SHORT, "--out", "o", "--resume") == 2
+    assert "cannot be read (KeyError)" in capsys.readouterr().err
+
+
+def test_full_disk_before_the_first_checkpoint_leaves_nothing(
+    cannon: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cannon_fx.run.atomic_write_bytes", full)
+    assert cannon("optimize", *SHORT, "--out", "o") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_config_is_toml_whatever_the_names() -> None:
+    text = replace(Optimize().config(), chip="chip\U0001f600\x7f.toml").toml()
+    assert tomllib.loads(text)["chip"] == "chip\U0001f600\x7f.toml"
 
 
 def test_ctrl_c_before_the_first_checkpoint_leaves_nothing(tmp_path: Path) -> None:

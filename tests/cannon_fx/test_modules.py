@@ -101,3 +101,12 @@ def test_applying_twice_is_refused(network: nn.Module, image: Tensor) -> None:
     apply_cannon(network, image, **CHIP)
     with pytest.raises(MappingError, match="already holds block-sparse layers"):
         apply_cannon(network, image, **CHIP)
+
+
+def test_meta_device(make_network: Callable[[], nn.Module]) -> None:
+    """No weights are needed to see what a network would cost, nor to rewrite it."""
+    network = make_network().to("meta")
+    plan = apply_cannon(network, torch.zeros(1, 1, 8, 8, device="meta"), **CHIP)
+    plan.modules["down"].cut(torch.zeros(plan.modules["down"].pattern.shape, dtype=torch.bool))
+    assert plan.cost().energy_pj > 0
+    assert network(torch.zeros(2, 1, 8, 8, device="meta")).shape == (2, 10)

@@ -81,3 +81,24 @@ def test_a_failed_write_keeps_the_old_file(
         sparse.save(tmp_path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+class Named(nn.Module):
+    """Layers named like a class, and with brackets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_module("Linear", nn.Linear(4, 4))
+        self.add_module("a[0]", nn.Linear(4, 4))
+        self.other = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for module in self.children():
+            x = module(x)
+        return x
+
+
+def test_odd_layer_names_come_back(tmp_path: Path) -> None:
+    network = Named()
+    apply_cannon(network, torch.zeros(1, 4), chip="demo-32nm", ignore=["other"]).save(tmp_path)
+    assert set(load(tmp_path, Named()).modules) == {"Linear", "a[0]"}

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cannon_fx import InfeasibleError, plan
-from cannon_fx.cost import Prices, cost, prices
-from cannon_fx.train.budget import Budget, measure
-from cannon_fx.train.landing import bundles_of, check_feasible, land, minimal
+from cannon_fx.cost import Prices, cost, layer_cost, prices, single_costs
+from cannon_fx.train.budget import UNIT, Budget, measure
+from cannon_fx.train.landing import bundles_of, check_feasible, land
 
 
 def importance(p, seed: int, power: float = 2.0):  # type: ignore[no-untyped-def]
@@ -89,18 +89,42 @@ def test_energy_budget_is_used_up(divisor: float) -> None:
 
 def test_nothing_is_cut_without_need() -> None:
     p = _residual_plan()
-    kept = land(p, {n: m + 0.5 for n, m in p.full().items()}, "energy", cost(p, p.full()).energy_pj)
-    assert all(mask.all() for mask in kept.values())
+    kept = land(p, {n: m * 0.0 for n, m in p.full().items()}, "energy", cost(p, p.full()).energy_pj)
+    assert all(mask.all() for mask in kept.values()), "not even what is worth nothing"
 
 
-def test_infeasible_budget_names_the_least_value() -> None:
+def test_single_costs_are_those_of_one_connection_alone() -> None:
     p = _residual_plan()
-    least = cost(p, minimal(p)).energy_pj
-    with pytest.raises(InfeasibleError, match=f"{least:,.0f} pJ"):
-        check_feasible(p, "energy", least * 0.99)
-    check_feasible(p, "energy", least)
-    kept = land(p, importance(p, 0), "energy", least)
-    assert cost(p, kept).energy_pj <= least
+    rng = np.random.default_rng(0)
+    for layer in p.layers:
+        energy, latency = single_costs(p, layer)
+        for _ in range(10):
+            only = np.zeros((layer.column_blocks, layer.groups), np.bool_)
+            j, g = rng.integers(layer.column_blocks), rng.integers(layer.groups)
+            only[j, g] = True
+            assert layer_cost(p, layer, only) == pytest.approx((energy[j, g], latency[j, g]))
+
+
+@pytest.mark.parametrize("metric", ["energy", "latency"])
+@pytest.mark.parametrize("chip", ["demo-32nm", "siam-32nm"])
+def test_infeasible_budget_names_the_least_value(metric: str, chip: str) -> None:
+    """Against every choice of one connection per layer; more connections never cost less."""
+    network = nn.Sequential(nn.Linear(9, 20), nn.Linear(20, 20), nn.Linear(20, 9))
+    p = plan(network, torch.zeros(1, 9), chip=chip, group_size=3)
+    choices = []
+    for layer in p.layers:
+        masks = np.eye(layer.column_blocks * layer.groups, dtype=bool)
+        choices.append([mask.reshape(layer.column_blocks, layer.groups) for mask in masks])
+    least = np.inf
+    for masks in itertools.product(*choices):
+        total = cost(p, {layer.name: mask for layer, mask in zip(p.layers, masks, strict=True)})
+        least = min(least, measure(metric, total.energy_pj, total.latency_cycles))
+    with pytest.raises(InfeasibleError, match=f"{least:,.0f} {UNIT[metric]}"):
+        check_feasible(p, metric, least * 0.99)
+    limit = least * (1 + 1e-12)
+    check_feasible(p, metric, limit)
+    kept = cost(p, land(p, importance(p, 0), metric, limit))
+    assert measure(metric, kept.energy_pj, kept.latency_cycles) <= limit
 
 
 def test_bundles_cover_each_connection_once_and_fall_in_ratio() -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cannon_fx import InfeasibleError, MappingError, apply_cannon, retrain
+from cannon_fx import InfeasibleError, MappingError, RunError, apply_cannon, retrain
 from cannon_fx.train.retrain import Training, evaluate
 
 Batch = list[tuple[Tensor, Tensor]]
@@ -122,3 +122,53 @@ def test_what_must_be_called_first(network: nn.Module, image: Tensor, batches: B
     plan = apply_cannon(network, image, **CHIP)
     with pytest.raises(MappingError, match="set_budget"):
         plan.regularizer()
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(network: nn.Module, image: Tensor, batches: Batch) -> None:
+    apply_cannon(network, image, **CHIP)
+    broken = [(x * float("nan"), y) for x, y in batches]
+    with pytest.raises(RunError, match="loss became nan in epoch 1, batch 1"):
+        retrain(network, broken, batches, epochs=2)
+
+
+def test_a_loader_without_length_is_refused(network: nn.Module, image: Tensor, batches: Batch) -> None:
+    apply_cannon(network, image, **CHIP)
+    with pytest.raises(RunError, match="no length or no batches"):
+        retrain(network, iter(batches), batches, epochs=2)
+
+
+def test_what_no_descent_can_start_with(network: nn.Module, image: Tensor) -> None:
+    plan = apply_cannon(network, image, **CHIP)
+    with pytest.raises(RunError, match="a descent of 0 steps"):
+        plan.set_budget("energy/2", steps=0)
+    network.down.weight.requires_grad_(False)
+    with pytest.raises(RunError, match="layer 'down' is frozen"):
+        plan.set_budget("energy/2", steps=5)
+
+
+def test_gradients_that_are_gone_are_missed(network: nn.Module, image: Tensor, batches: Batch) -> None:
+    plan = apply_cannon(network, image, **CHIP)
+    plan.set_budget("energy/2", steps=5)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    network(batches[0][0]).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    with pytest.raises(RunError, match="before zero_grad"):
+        plan.step_(optimizer)
+
+
+def test_frozen_batch_norm_stays_frozen(network: nn.Module, image: Tensor, batches: Batch) -> None:
+    apply_cannon(network, image, **CHIP)
+    network.norm.eval()
+    before = network.norm.running_mean.clone()
+    retrain(network, batches, batches, budget="energy/1.5", epochs=2)
+    assert network.training
+    assert not network.norm.training
+    assert torch.equal(network.norm.running_mean, before)
+
+
+def test_a_compiled_network_is_known_by_what_it_wraps(network: nn.Module, image: Tensor, batches: Batch) -> None:
+    plan = apply_cannon(network, image, **CHIP)
+    dense = plan.cost().energy_pj
+    retrain(torch.compile(network, backend="eager"), batches, batches, budget="energy/2", epochs=2)
+    assert plan.cost().energy_pj <= dense / 2
