@@ -27,6 +27,7 @@ from cannon_fx.config import RunConfig
 from cannon_fx.data import Batches, ImageData, load_data
 from cannon_fx.errors import RunError
 from cannon_fx.factory import load_model
+from cannon_fx.fit import check_fit
 from cannon_fx.plans import Plan
 from cannon_fx.record import method_record, plan_record
 from cannon_fx.save import save
@@ -61,7 +62,7 @@ class Run:
         torch.manual_seed(config.seed)
         self.base: nn.Module = load_model(config.model).to(config.device)
         self.plan: Plan = plan(self.base, self._sample(), **self._mapping())
-        self._check_fit()
+        check_fit(self.base, self.plan, self.data, config)
         self.full = self.plan.cost()
         budget = Budget.parse(config.budget)
         check_feasible(self.plan, budget.metric, budget.limit(self.full))
@@ -71,30 +72,6 @@ class Run:
         self.interrupted: dict[str, Any] | None = None
         self.results: dict[str, dict[str, Any]] = {}
         self.history: list[dict[str, Any]] = []
-
-    def _check_fit(self) -> None:
-        """Raises RunError for a network that cannot be trained to tell this data's classes apart."""
-        graph = self.plan.exported.graph
-        outputs = [n.meta.get("val") for n in graph.output_node().all_input_nodes]
-        shapes = [list(o.shape) if isinstance(o, Tensor) else type(o).__name__ for o in outputs]
-        if len(outputs) != 1 or not isinstance(outputs[0], Tensor) or outputs[0].dim() != 2:
-            raise RunError(
-                f"{self.config.model} gives {shapes} for one image; it must give one tensor [1, classes]. Wrap it so "
-                "that it returns its logits alone."
-            )
-        if outputs[0].shape[1] < self.data.classes:
-            raise RunError(
-                f"{self.config.model} has {outputs[0].shape[1]} outputs, but {self.data.name} has {self.data.classes} "
-                "classes. Give the network an output for each."
-            )
-        if not any(p.requires_grad for p in self.base.parameters()):
-            raise RunError(f"every parameter of {self.config.model} is frozen. Let some require a gradient.")
-        normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.base.modules())
-        if normalised and len(self.data.train) % self.config.batch_size == 1:
-            raise RunError(
-                f"batch_size {self.config.batch_size} leaves one of {len(self.data.train)} images for the last batch, "
-                "on which batch norm cannot be trained. Take one more or less."
-            )
 
     @staticmethod
     def refuse(folder: Path) -> NoReturn:

@@ -196,3 +196,9 @@ def test_without_inputs_a_first_convolution_is_an_error_that_says_what_to_pass(l
 
 def test_without_inputs_and_layers_is_an_error() -> None:
     assert "Pass example_inputs" in refused(nn.ReLU())
+
+
+def test_tensors_inside_lists_and_dicts_are_narrowed_too() -> None:
+    given = one_sample(([torch.zeros(8, 16)], {"mask": torch.zeros(8, 3)}, 2))
+    assert [tuple(t.shape) for t in (given[0][0], given[1]["mask"])] == [(1, 16), (1, 3)]
+    assert given[2] == 2

@@ -547,3 +547,25 @@ def test_unknown_ops_of_constants_move_nothing_and_are_not_listed() -> None:
 def test_the_network_input_starts_at_the_port() -> None:
     found = planned(lambda m, y, x: y, conv(CHANNELS))
     assert fetched(found, "front") == Counter({(0, PORT): 2 * SPACE, (1, PORT): SPACE})
+
+
+def test_a_slice_that_is_assigned_to_takes_its_home_along() -> None:
+    """z = zeros; z[:, :4] = y: the shortcut of a ResNet whose channels are padded."""
+
+    def pad(m: Between, y: Tensor, x: Tensor) -> Tensor:
+        z = torch.zeros(1, CHANNELS + 2, HEIGHT, WIDTH)
+        z[:, :CHANNELS] = y
+        return z
+
+    found = planned(pad, conv(CHANNELS + 2))
+    homes = np.full((CHANNELS + 2, HEIGHT, WIDTH), NOWHERE)
+    homes[:CHANNELS] = front_homes(found)
+    assert fetched(found) == expected(homes)
+    assert not found.moves
+    assert not found.fallback_ops
+
+
+def test_pooling_without_a_batch() -> None:
+    found = planned(lambda m, y, x: F.max_pool2d(y[0], 2)[None], conv(CHANNELS))
+    assert fetched(found) == expected(front_homes(found)[:, ::2, :4:2])
+    assert not found.moves

@@ -380,3 +380,17 @@ def test_a_model_that_was_rewritten_already_is_refused() -> None:
     apply_cannon(model, VECTOR, chip=CHIP)
     with pytest.raises(MappingError, match="already holds block-sparse layers"):
         plan(model, VECTOR, chip=CHIP)
+
+
+def test_other_ops_with_weights_are_listed() -> None:
+    """Embeddings, recurrent layers and plain matrix products hold weights too; none is skipped silently."""
+    model = Net(
+        lambda m, x: m.a(m.lstm(x @ m.w)[0][:, -1] + m.embedding(torch.zeros(1, dtype=torch.long))),
+        a=nn.Linear(4, 4),
+        w=nn.Parameter(torch.zeros(4, 4)),
+        lstm=nn.LSTM(4, 4, batch_first=True),
+        embedding=nn.Embedding(3, 4),
+    )
+    found = reasons(model, torch.zeros(1, 3, 4))
+    assert {"w", "embedding.weight", "lstm.weight_ih_l0", "lstm.weight_hh_l0"} <= set(found)
+    assert all("is not mapped" in reason for reason in found.values())

@@ -1,0 +1,35 @@
+"""Whether a network and a data set fit each other, asked before any training."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from cannon_fx.config import RunConfig
+from cannon_fx.data import ImageData
+from cannon_fx.errors import RunError
+from cannon_fx.plans import Plan
+
+
+def check_fit(model: nn.Module, plan: Plan, data: ImageData, config: RunConfig) -> None:
+    """Raises RunError for a network that cannot be trained to tell this data's classes apart."""
+    graph = plan.exported.graph
+    outputs = [n.meta.get("val") for n in graph.output_node().all_input_nodes]
+    shapes = [list(o.shape) if isinstance(o, Tensor) else type(o).__name__ for o in outputs]
+    if len(outputs) != 1 or not isinstance(outputs[0], Tensor) or outputs[0].dim() != 2:
+        raise RunError(
+            f"{config.model} gives {shapes} for one image; it must give one tensor [1, classes]. Wrap it so "
+            "that it returns its logits alone."
+        )
+    if outputs[0].shape[1] < data.classes:
+        raise RunError(
+            f"{config.model} has {outputs[0].shape[1]} outputs, but {data.name} has {data.classes} "
+            "classes. Give the network an output for each."
+        )
+    if not any(p.requires_grad for p in model.parameters()):
+        raise RunError(f"every parameter of {config.model} is frozen. Let some require a gradient.")
+    normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+    if normalised and len(data.train) % config.batch_size == 1:
+        raise RunError(
+            f"batch_size {config.batch_size} leaves one of {len(data.train)} images for the last batch, "
+            "on which batch norm cannot be trained. Take one more or less."
+        )
