@@ -154,7 +154,7 @@ class Partition:
             for node in plan.exported.graph.nodes
             if node.target in OTHER_WEIGHT_OPS
             for operand in node.all_input_nodes
-            if operand.name in parameters
+            if operand.name in parameters and operand.meta["val"].dim() > 1
         ]
         if not layers:
             raise MappingError(

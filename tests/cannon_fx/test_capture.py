@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from oracle import chip
 from torch import Tensor, nn
 
+from cannon_fx.capture import one_sample
 from cannon_fx.compile import plan
 from cannon_fx.errors import CaptureError
 
