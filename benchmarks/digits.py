@@ -1,6 +1,6 @@
 """What does knowing the cost of a connection buy? The demo on several seeds: dense, cost-blind, cannon.
 
-python benchmarks/digits.py [--seeds 5] [--epochs 30] [--budget energy/3] [--out benchmarks/results/digits.json]
+python benchmarks/digits.py [--seeds 5] [--epochs 40] [--budget energy/3] [--out benchmarks/results/digits.json]
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Optimize(MappingOptions):
     """energy/3, latency/2, edp/6, or an absolute value such as energy=120000 (pJ)"""
     methods: tuple[Literal["dense", "cost-blind", "cannon"], ...] | None = None
     """what to compare, each retrained for the same epochs (dense and cannon; for the demo all three)"""
-    epochs: int = 30
+    epochs: int = 40
     """epochs of each method, half to reach the budget, half to fine-tune"""
     dense_epochs: int | None = None
     """epochs to train the dense network first (0; for the demo 20)"""
