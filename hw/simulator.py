@@ -1,0 +1,144 @@
+"""Flit-level simulation of a network-on-chip: wormhole, virtual channels, credits; deterministic.
+
+The mechanism is that of BookSim2's input-queued router (see docs/noc.md). Every number is `simulated`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cannon_fx.hw import sim_kernel as kernel
+from cannon_fx.hw.errors import ChipError
+from cannon_fx.hw.network import Network
+from cannon_fx.hw.noc import Ints
+from cannon_fx.hw.router import Router
+from cannon_fx.hw.sim_state import Settings, Wires, new_state
+from cannon_fx.hw.traffic import Packets
+
+MOST_PACKETS = 1 << 29
+"""A flit is a packet number and two flags in 32 bits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """Outcome of a simulation; cycles count from 0.
+
+    `latency_cycles` int64 [packets]: tail ejection - creation, in the order in which the packets were given.
+    `link_flits` int64 [routers, ports]: flits that left each router through each port; the last port leads to the
+    node, the others are the links (on a mesh: east, west, south, north).
+    """
+
+    makespan_cycles: int
+    """cycle in which the last tail is ejected; 0 without packets"""
+    latency_cycles: Ints
+    link_flits: Ints
+    flits: int
+    flit_hops: int
+    """flits times links traversed"""
+    cycles: int
+    """cycles from 0 to the end; idle ones are skipped, not visited"""
+
+    @property
+    def mean_packet_latency_cycles(self) -> float:
+        return float(self.latency_cycles.mean()) if len(self.latency_cycles) else 0.0
+
+
+def simulate(packets: Packets, network: Network, router: Router) -> Simulation:
+    """Send `packets` through `network` and wait for the last one.
+
+    Packets of one source leave in the order of creation, equal times in the given order, one flit per cycle at most.
+    Raises ChipError for a source or target outside the network, and when the network deadlocks.
+    """
+    for name, nodes in (("source", packets.source), ("target", packets.target)):
+        outside = (nodes < 0) | (nodes >= network.routers)
+        if outside.any():
+            row = int(outside.argmax())
+            raise ChipError(
+                f"{name} {nodes[row]} of packet {row} lies outside the network, whose tiles are 0 to "
+                f"{network.routers - 1}. Correct the packet or enlarge the network."
+            )
+    count = len(packets.time)
+    if count > MOST_PACKETS:
+        raise ChipError(f"{count} packets are too many for one simulation: at most {MOST_PACKETS}. Split the trace.")
+    settings, wires = _settings(network, router), _wires(network, router)
+    state = new_state(settings, network.routers, network.routers)
+    order = np.argsort(packets.time, kind="stable")
+    # Times count from the first packet, so that a late start costs nothing.
+    start = int(packets.time[order[0]]) if count else 0
+    ejected = np.zeros(count, np.int64)
+    columns = (packets.time - start, packets.source, packets.target, packets.flits)
+    outcome, cycle, left = kernel.run(
+        settings, wires, state, *(column[order] for column in columns), ejected, _patience(settings)
+    )
+    if outcome == kernel.DEADLOCK:
+        raise ChipError(
+            f"the network is deadlocked at cycle {start + cycle}: {left} of {count} packets are left and no flit has "
+            f"moved for {_patience(settings)} cycles. Use a routing without cycles (XY on a mesh, or a tree)."
+        )
+    latency = np.empty(count, np.int64)
+    latency[order] = ejected - columns[0][order]
+    link_flits = state.link_flits.reshape(network.routers, network.ports)
+    return Simulation(
+        makespan_cycles=start + int(ejected.max()) if count else 0,
+        latency_cycles=latency,
+        link_flits=link_flits,
+        flits=int(packets.flits.sum()),
+        flit_hops=int(link_flits[:, :-1].sum()),
+        cycles=start + cycle,
+    )
+
+
+def _settings(network: Network, router: Router) -> Settings:
+    delays = 2 * router.crossbar_delay + router.credit_delay + int(network.delay.max()) + 8
+    # With speedup more flits can pass the crossbar than a link takes: they queue, as many as have credits.
+    fast = router.input_speedup > 1 or router.output_speedup > 1 or router.internal_speedup > 1
+    backlog = router.num_vcs * router.vc_buf_size if fast else 0
+    return Settings(
+        ports=network.ports,
+        vcs=router.num_vcs,
+        depth=router.vc_buf_size,
+        routing_delay=router.routing_delay,
+        vc_delay=router.vc_alloc_delay,
+        switch_delay=router.sw_alloc_delay,
+        crossbar_delay=router.crossbar_delay,
+        credit_delay=router.credit_delay,
+        speculative=router.speculative,
+        input_speedup=router.input_speedup,
+        output_speedup=router.output_speedup,
+        internal_speedup=router.internal_speedup,
+        wait_for_tail_credit=router.wait_for_tail_credit,
+        vc_busy_when_full=router.vc_busy_when_full,
+        wheel=1 << (delays + backlog).bit_length(),
+    )
+
+
+def _patience(settings: Settings) -> int:
+    """Cycles without an arrival or an injection after which nothing will ever move again."""
+    return settings.wheel + 4 * (settings.routing_delay + settings.vc_delay + settings.switch_delay) + 16
+
+
+def _wires(network: Network, router: Router) -> Wires:
+    routers, ports = network.routers, network.ports
+    node = ports - 1
+    linked = network.neighbour >= 0
+    far = np.where(linked, network.neighbour * ports + network.neighbour_port, -1)
+    up = np.full(routers * ports, -1, np.int32)
+    credit_back = np.full(routers * ports, 1, np.int32)
+    here = np.arange(routers * ports).reshape(routers, ports)
+    up[far[linked]] = here[linked]
+    credit_back[far[linked]] = 1 + network.delay[linked] + router.credit_delay
+    up.reshape(routers, ports)[:, node] = -1 - np.arange(routers)
+    # Wires to and from nodes take one cycle, and a node counts a credit at once.
+    credit_back.reshape(routers, ports)[:, node] = 2
+    delay = network.delay.copy()
+    delay[:, node] = 1
+    return Wires(
+        next_port=network.next_port,
+        down=far.ravel().astype(np.int32),
+        up=up,
+        flit_delay=(1 + delay).ravel().astype(np.int32),
+        credit_back=credit_back,
+        node_input=here[:, node].astype(np.int32),
+    )
