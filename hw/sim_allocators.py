@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from cannon_fx.hw.sim_state import WAITING, Settings, State
+from cannon_fx.hw.sim_state import WAITING, Layout, Settings
 
 _FACTOR = 0x03F79D71B4CB0A89
 _POSITION = np.zeros(64, np.int64)
@@ -31,7 +31,7 @@ def first_from(mask: int, start: int) -> int:
 
 
 @njit(cache=True)
-def allocate_vcs(s: Settings, n: State, router: int, step: int, requesters: np.ndarray, offer: np.ndarray) -> None:
+def allocate_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> None:
     """Choose output VCs for waiting packets; the winners stay listed in vc_winner until their delay is over.
 
     A packet asks for every free VC of its one output port, so output ports do not interfere.
@@ -39,59 +39,59 @@ def allocate_vcs(s: Settings, n: State, router: int, step: int, requesters: np.n
     """
     inputs = s.ports * s.vcs
     won = 0
-    outputs = n.vc_outputs[router]
+    outputs = m[at.vc_outputs + router]
     while outputs != 0:
         q = lowest(outputs)
         outputs &= outputs - 1
         port = router * s.ports + q
-        free = n.free[port]
+        free = m[at.free + port]
         if s.vc_busy_when_full:
-            free &= n.credit[port]
+            free &= m[at.credit + port]
         if free == 0:
             continue
         base = q * s.vcs
         many = 0
-        ports = n.vc_inputs[port]
+        ports = m[at.vc_inputs + port]
         while ports != 0:
             p = lowest(ports)
             ports &= ports - 1
-            vcs = n.vc_request[port * s.ports + p]
+            vcs = m[at.vc_request + port * s.ports + p]
             while vcs != 0:
-                requesters[many] = p * s.vcs + lowest(vcs)
-                offer[many] = -1
+                m[at.requesters + many] = p * s.vcs + lowest(vcs)
+                m[at.offer + many] = -1
                 vcs &= vcs - 1
                 many += 1
         if many == 1:
-            start = n.vc_accept_from[router * inputs + requesters[0]] - base
-            offer[0] = first_from(free, start if 0 <= start < s.vcs else 0)
+            start = m[at.vc_accept_from + router * inputs + m[at.requesters + 0]] - base
+            m[at.offer + 0] = first_from(free, start if 0 <= start < s.vcs else 0)
         else:
             while free != 0:
                 c = lowest(free)
                 free &= free - 1
-                start = n.vc_grant_from[port * s.vcs + c]
+                start = m[at.vc_grant_from + port * s.vcs + c]
                 chosen = 0
-                while chosen < many and requesters[chosen] < start:
+                while chosen < many and m[at.requesters + chosen] < start:
                     chosen += 1
                 if chosen == many:
                     chosen = 0
-                accept = n.vc_accept_from[router * inputs + requesters[chosen]]
-                now = offer[chosen]
+                accept = m[at.vc_accept_from + router * inputs + m[at.requesters + chosen]]
+                now = m[at.offer + chosen]
                 if now < 0 or (base + c - accept) % inputs < (base + now - accept) % inputs:
-                    offer[chosen] = c
+                    m[at.offer + chosen] = c
         for k in range(many):
-            if offer[k] >= 0:
-                vc = router * inputs + requesters[k]
-                n.vc_grant_from[port * s.vcs + offer[k]] = (requesters[k] + 1) % inputs
-                n.vc_accept_from[vc] = (base + offer[k] + 1) % inputs
-                n.vc_won_step[vc] = step
-                n.vc_won_vc[vc] = offer[k]
-                n.vc_winner[router * inputs + won] = vc
+            if m[at.offer + k] >= 0:
+                vc = router * inputs + m[at.requesters + k]
+                m[at.vc_grant_from + port * s.vcs + m[at.offer + k]] = (m[at.requesters + k] + 1) % inputs
+                m[at.vc_accept_from + vc] = (base + m[at.offer + k] + 1) % inputs
+                m[at.vc_won_step + vc] = step
+                m[at.vc_won_vc + vc] = m[at.offer + k]
+                m[at.vc_winner + router * inputs + won] = vc
                 won += 1
-    n.vc_won[router] = won
+    m[at.vc_won + router] = won
 
 
 @njit(cache=True)
-def allocate_switch(s: Settings, n: State, router: int, scratch: np.ndarray) -> None:
+def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int) -> None:
     """Match inputs to outputs of the crossbar for one flit each; the winners are listed in switch_winner.
 
     With input speedup an input port has that many crossbar inputs, VC c at number c modulo the speedup;
@@ -100,29 +100,27 @@ def allocate_switch(s: Settings, n: State, router: int, scratch: np.ndarray) -> 
     """
     lanes, taps = s.input_speedup, s.output_speedup
     inputs, outputs = s.ports * lanes, s.ports * taps
-    # Rows of scratch: per crossbar output the distance of the best requester, its input, its VC; per input the same.
-    granted, by, vc_of, accepted, output_of = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
     for i in range(inputs):
-        accepted[i] = outputs
-    wanted = n.switch_outputs[router]
+        m[at.accepted + i] = outputs
+    wanted = m[at.switch_outputs + router]
     if s.speculative:
-        wanted |= n.vc_outputs[router]
+        wanted |= m[at.vc_outputs + router]
     left = wanted
     while left != 0:
         q = lowest(left)
         left &= left - 1
         port = router * s.ports + q
         for tap in range(taps):
-            granted[q * taps + tap] = inputs
-        guess = s.speculative and (n.free[port] & n.credit[port]) != 0
-        ports = n.switch_inputs[port]
+            m[at.granted + q * taps + tap] = inputs
+        guess = s.speculative and (m[at.free + port] & m[at.credit + port]) != 0
+        ports = m[at.switch_inputs + port]
         if guess:
-            ports |= n.vc_inputs[port]
+            ports |= m[at.vc_inputs + port]
         while ports != 0:
             p = lowest(ports)
             ports &= ports - 1
-            sure = n.switch_request[port * s.ports + p]
-            maybe = n.vc_request[port * s.ports + p] if guess else 0
+            sure = m[at.switch_request + port * s.ports + p]
+            maybe = m[at.vc_request + port * s.ports + p] if guess else 0
             e = q * taps + p % taps
             for lane in range(lanes):
                 vcs, others = sure, maybe
@@ -136,47 +134,47 @@ def allocate_switch(s: Settings, n: State, router: int, scratch: np.ndarray) -> 
                     vcs = others
                 if vcs != 0:
                     i = p * lanes + lane
-                    distance = (i - n.switch_grant_from[router * outputs + e]) % inputs
-                    if distance < granted[e]:
-                        granted[e] = distance
-                        by[e] = i
-                        vc_of[e] = first_from(vcs, n.switch_vc_from[router * inputs + i])
+                    distance = (i - m[at.switch_grant_from + router * outputs + e]) % inputs
+                    if distance < m[at.granted + e]:
+                        m[at.granted + e] = distance
+                        m[at.granted_input + e] = i
+                        m[at.granted_vc + e] = first_from(vcs, m[at.switch_vc_from + router * inputs + i])
     left = wanted
     while left != 0:
         q = lowest(left)
         left &= left - 1
         for e in range(q * taps, q * taps + taps):
-            if granted[e] < inputs:
-                i = by[e]
-                distance = (e - n.switch_accept_from[router * inputs + i]) % outputs
-                if distance < accepted[i]:
-                    accepted[i] = distance
-                    output_of[i] = e
+            if m[at.granted + e] < inputs:
+                i = m[at.granted_input + e]
+                distance = (e - m[at.switch_accept_from + router * inputs + i]) % outputs
+                if distance < m[at.accepted + i]:
+                    m[at.accepted + i] = distance
+                    m[at.accepted_output + i] = e
     won = 0
     for i in range(inputs):
-        if accepted[i] < outputs:
-            e = output_of[i]
-            n.switch_grant_from[router * outputs + e] = (i + 1) % inputs
-            n.switch_accept_from[router * inputs + i] = (e + 1) % outputs
-            n.switch_vc_from[router * inputs + i] = (vc_of[e] + lanes) % s.vcs
-            n.switch_winner[router * inputs + won] = (router * s.ports + i // lanes) * s.vcs + vc_of[e]
+        if m[at.accepted + i] < outputs:
+            e = m[at.accepted_output + i]
+            m[at.switch_grant_from + router * outputs + e] = (i + 1) % inputs
+            m[at.switch_accept_from + router * inputs + i] = (e + 1) % outputs
+            m[at.switch_vc_from + router * inputs + i] = (m[at.granted_vc + e] + lanes) % s.vcs
+            m[at.switch_winner + router * inputs + won] = (router * s.ports + i // lanes) * s.vcs + m[at.granted_vc + e]
             won += 1
-    n.switch_won[router] = won
+    m[at.switch_won + router] = won
 
 
 @njit(cache=True)
-def confirm_switch(s: Settings, n: State, router: int, step: int) -> None:
+def confirm_switch(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> None:
     """Drop the winners that cannot use the crossbar after all: no VC for a speculative one, or no credit."""
     inputs = s.ports * s.input_speedup
     kept = 0
-    for k in range(n.switch_won[router]):
-        vc = n.switch_winner[router * inputs + k]
-        chosen = n.out_vc[vc]
-        if n.phase[vc] == WAITING:
-            if n.vc_won_step[vc] != step:
+    for k in range(m[at.switch_won + router]):
+        vc = m[at.switch_winner + router * inputs + k]
+        chosen = m[at.out_vc + vc]
+        if m[at.phase + vc] == WAITING:
+            if m[at.vc_won_step + vc] != step:
                 continue
-            chosen = n.vc_won_vc[vc]
-        if (n.credit[router * s.ports + n.out_port[vc]] >> chosen) & 1:
-            n.switch_winner[router * inputs + kept] = vc
+            chosen = m[at.vc_won_vc + vc]
+        if (m[at.credit + router * s.ports + m[at.out_port + vc]] >> chosen) & 1:
+            m[at.switch_winner + router * inputs + kept] = vc
             kept += 1
-    n.switch_won[router] = kept
+    m[at.switch_won + router] = kept

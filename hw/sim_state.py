@@ -1,7 +1,10 @@
-"""State of the flit simulator as flat arrays, which numba passes around as named tuples.
+"""Memory of the flit simulator: one int64 array, and where in it everything lies.
+
+One array because numba passes an array in seven machine words and counts references to it: fifty arrays
+made the simulator twenty times slower. `m[at.free + port]` reads "the free VCs of that port".
 
 Index conventions, with P ports per router and V virtual channels: input or output port p of router r is
-`r * P + p`; its VC c is `(r * P + p) * V + c`. Sets of VCs and of ports are bit masks in int64.
+`r * P + p`; its VC c is `(r * P + p) * V + c`. Sets of VCs and of ports are bit masks.
 A flit is `packet * 4 + 2 * is_tail + is_head`.
 """
 
@@ -18,14 +21,13 @@ IDLE, ROUTING, WAITING, ACTIVE = range(4)
 MASK_BITS = 62
 """Widest set an int64 mask holds, with room for the sign and for one shift."""
 
-Bytes = NDArray[np.int8]
-Words = NDArray[np.int32]
-Longs = NDArray[np.int64]
+Memory = NDArray[np.int64]
 
 
 class Settings(NamedTuple):
     """The router's parameters, and the sizes derived from them. Delays in cycles, depth in flits."""
 
+    nodes: int
     ports: int
     vcs: int
     depth: int
@@ -41,132 +43,138 @@ class Settings(NamedTuple):
     wait_for_tail_credit: bool
     vc_busy_when_full: bool
     wheel: int
+    """slots of the wheel of coming cycles, a power of two"""
+    slot: int
+    """flits that can arrive in one cycle"""
 
 
-class Wires(NamedTuple):
-    """Who is connected to whom. A link is named by the output port it leaves from."""
+class Layout(NamedTuple):
+    """Where each part of the memory begins."""
 
-    next_port: Bytes
-    """[routers, nodes] output port towards a node"""
-    down: Words
-    """per output port: input port at its other end, or -1 where a node takes the flits"""
-    up: Words
-    """per input port: output port at its other end, or -1 - node"""
-    flit_delay: Words
-    """per output port: cycles from leaving it to being read at the other end"""
-    credit_back: Words
-    """per input port: cycles from freeing a slot to its credit being counted at the other end"""
-    node_input: Words
-    """[nodes] input port that a node injects into"""
-
-
-class State(NamedTuple):
-    """Everything that changes from cycle to cycle."""
-
-    # Input VCs
-    phase: Bytes
-    out_port: Bytes
-    out_vc: Bytes
-    front: Words
-    count: Words
-    buffer: Words
-    # Output VCs, seen from the upstream router: who sends on it, and flits sent but not yet credited
-    owner: Words
-    occupied: Words
-    # Output ports: VCs that can be allocated, and VCs with a credit left
-    free: Longs
-    credit: Longs
-    # Requests: masks of input VCs per (output port, input port), of input ports per output port, of outputs per router
-    vc_request: Longs
-    vc_inputs: Longs
-    vc_outputs: Longs
-    switch_request: Longs
-    switch_inputs: Longs
-    switch_outputs: Longs
-    switch_waiting: Words
-    """input VCs per router that hold a VC and a flit, with or without a credit"""
-    # Routing stage: VCs to route and VCs being routed, per input port
-    route_pending: Longs
-    route_busy: Longs
-    route_left: Words
-    route_done: Longs
-    # Round-robin pointers: VC allocator (per output VC, per input VC), switch allocator, VC choice at an input
-    vc_grant_from: Words
-    vc_accept_from: Words
-    switch_grant_from: Words
-    switch_accept_from: Words
-    switch_vc_from: Words
-    # Allocations on their way to completion, per router
-    vc_done: Longs
-    vc_won: Words
-    vc_winner: Words
-    vc_won_output: Words
-    vc_won_step: Longs
-    vc_won_vc: Words
-    switch_done: Longs
-    switch_won: Words
-    switch_winner: Words
-    # Crossbar and wires
-    crossbar_step: Longs
-    last_departure: Longs
-    last_credit: Longs
-    last_credit_step: Longs
-    link_flits: Longs
-    # Nodes
-    node_free: Longs
-    node_credit: Longs
-    node_occupied: Words
-    node_last_vc: Words
-    # What arrives in each coming cycle, in a wheel of slots: flits and the VC they go to, credits
-    flits_due: Words
-    flit_due: Words
-    flit_to: Words
-    credits_due: Words
-    credit_to: Words
-    # Routers with something to do
-    active: Words
-    is_active: Bytes
-    counters: Longs
-    """[active routers, events in the wheel]"""
+    # Wires, which do not change. Per output port: the input port at the other end, or -1 where a node takes the
+    # flits; cycles until it is read there. Per input port: the output port at the other end, or -1 - node; cycles
+    # until a credit counts there. Per node: the input port it injects into.
+    down: int
+    flit_delay: int
+    up: int
+    credit_back: int
+    node_input: int
+    # Input VCs: phase, output port and output VC of the packet in front, ring buffer of flits.
+    phase: int
+    out_port: int
+    out_vc: int
+    front: int
+    count: int
+    buffer: int
+    # Output VCs, seen from the upstream router: the input VC that sends on it, flits sent but not yet credited.
+    owner: int
+    occupied: int
+    # Output ports: masks of the VCs that can be allocated, and of those with a credit left.
+    free: int
+    credit: int
+    # Requests: masks of input VCs per (output port, input port), of input ports per output port, of outputs per router;
+    # and per router the number of input VCs that hold a VC and a flit, with or without a credit.
+    vc_request: int
+    vc_inputs: int
+    vc_outputs: int
+    switch_request: int
+    switch_inputs: int
+    switch_outputs: int
+    switch_waiting: int
+    # Routing stage: masks of VCs to route and being routed per input port; their number and the batch's end per router.
+    route_pending: int
+    route_busy: int
+    route_left: int
+    route_done: int
+    # Round-robin pointers: VC allocator (per output VC, per input VC), switch allocator, choice among an input's VCs.
+    vc_grant_from: int
+    vc_accept_from: int
+    switch_grant_from: int
+    switch_accept_from: int
+    switch_vc_from: int
+    # Allocations on their way to completion: when, how many, who. A VC also knows what it won and in which step.
+    vc_done: int
+    vc_won: int
+    vc_winner: int
+    vc_won_step: int
+    vc_won_vc: int
+    switch_done: int
+    switch_won: int
+    switch_winner: int
+    # Crossbar, links, credit wires: the step in which the open batch begins, the last cycle in which each was used.
+    crossbar_step: int
+    last_departure: int
+    last_credit: int
+    last_credit_step: int
+    link_flits: int
+    # Nodes: like output ports and output VCs, and the VC taken last.
+    node_free: int
+    node_credit: int
+    node_occupied: int
+    node_last_vc: int
+    # What arrives in each coming cycle, in a wheel of slots: flits and the VC they go to, credits.
+    flits_due: int
+    flit_due: int
+    flit_to: int
+    credits_due: int
+    credit_to: int
+    # Routers with something to do; and how many they are, and events in the wheel.
+    active: int
+    is_active: int
+    counters: int
+    # Scratch of the allocators.
+    requesters: int
+    offer: int
+    granted: int
+    granted_input: int
+    granted_vc: int
+    accepted: int
+    accepted_output: int
 
 
-def new_state(s: Settings, routers: int, nodes: int) -> State:
-    """The empty network: every VC free, every credit at home, every round-robin pointer at its first entry."""
+def lay_out(s: Settings, routers: int) -> tuple[Layout, Memory]:
+    """The empty network: every VC free, every credit at home, every round-robin pointer at its first entry.
+
+    The wires are left to be filled in.
+    """
     ports, vcs = routers * s.ports, routers * s.ports * s.vcs
     inputs, outputs = s.ports * s.input_speedup, s.ports * s.output_speedup
-    all_vcs = (1 << s.vcs) - 1
+    sizes = {
+        **dict.fromkeys(("down", "flit_delay", "up", "credit_back"), ports),
+        **dict.fromkeys(("phase", "out_port", "out_vc", "front", "count", "owner", "occupied"), vcs),
+        **dict.fromkeys(("free", "credit", "vc_inputs", "switch_inputs", "route_pending", "route_busy"), ports),
+        **dict.fromkeys(("last_departure", "last_credit", "last_credit_step", "link_flits"), ports),
+        **dict.fromkeys(("vc_request", "switch_request"), ports * s.ports),
+        **dict.fromkeys(("vc_outputs", "switch_outputs", "switch_waiting", "route_left", "route_done"), routers),
+        **dict.fromkeys(("vc_grant_from", "vc_accept_from", "vc_winner", "vc_won_step", "vc_won_vc"), vcs),
+        **dict.fromkeys(("switch_accept_from", "switch_vc_from", "switch_winner"), routers * inputs),
+        **dict.fromkeys(("vc_done", "vc_won", "switch_done", "switch_won", "crossbar_step"), routers),
+        **dict.fromkeys(("node_free", "node_credit", "node_last_vc", "node_input"), s.nodes),
+        **dict.fromkeys(("flits_due", "credits_due"), s.wheel),
+        **dict.fromkeys(("flit_due", "flit_to"), s.wheel * s.slot),
+        **dict.fromkeys(("active", "is_active"), routers),
+        **dict.fromkeys(("requesters", "offer"), s.ports * s.vcs),
+        **dict.fromkeys(("granted", "granted_input", "granted_vc", "accepted", "accepted_output"), inputs + outputs),
+        "buffer": vcs * s.depth,
+        "switch_grant_from": routers * outputs,
+        "node_occupied": s.nodes * s.vcs,
+        "credit_to": s.wheel * s.slot * s.input_speedup,
+        "counters": 2,
+    }
+    ends = np.cumsum([sizes[name] for name in Layout._fields])
+    at = Layout(*(int(end) - sizes[name] for name, end in zip(Layout._fields, ends, strict=True)))
+    memory = np.zeros(int(ends[-1]), np.int64)
 
-    def words(*shape: int, fill: int = 0) -> Words:
-        return np.full(shape, fill, np.int32)
+    def fill(name: str, value: int | NDArray[np.int64]) -> None:
+        begin = getattr(at, name)
+        memory[begin : begin + sizes[name]] = value
 
-    def longs(*shape: int, fill: int = 0) -> Longs:
-        return np.full(shape, fill, np.int64)
-
-    def small(*shape: int) -> Bytes:
-        return np.zeros(shape, np.int8)
-
-    return State(
-        phase=small(vcs), out_port=small(vcs), out_vc=small(vcs),
-        front=words(vcs), count=words(vcs), buffer=words(vcs * s.depth),
-        owner=words(vcs, fill=-1), occupied=words(vcs),
-        free=longs(ports, fill=all_vcs), credit=longs(ports, fill=all_vcs),
-        vc_request=longs(ports * s.ports), vc_inputs=longs(ports), vc_outputs=longs(routers),
-        switch_request=longs(ports * s.ports), switch_inputs=longs(ports), switch_outputs=longs(routers),
-        switch_waiting=words(routers),
-        route_pending=longs(ports), route_busy=longs(ports), route_left=words(routers),
-        route_done=longs(routers, fill=-1),
-        vc_grant_from=words(vcs), vc_accept_from=words(vcs),
-        switch_grant_from=words(routers * outputs), switch_accept_from=words(routers * inputs),
-        switch_vc_from=np.tile(np.arange(s.input_speedup, dtype=np.int32), ports),
-        vc_done=longs(routers, fill=-1), vc_won=words(routers), vc_winner=words(vcs), vc_won_output=words(vcs),
-        vc_won_step=longs(vcs, fill=-1), vc_won_vc=words(vcs),
-        switch_done=longs(routers, fill=-1), switch_won=words(routers), switch_winner=words(routers * inputs),
-        crossbar_step=longs(routers, fill=-1),
-        last_departure=longs(ports, fill=-1), last_credit=longs(ports, fill=-1),
-        last_credit_step=longs(ports, fill=-1), link_flits=longs(ports),
-        node_free=longs(nodes, fill=all_vcs), node_credit=longs(nodes, fill=all_vcs),
-        node_occupied=words(nodes * s.vcs), node_last_vc=words(nodes, fill=-1),
-        flits_due=words(s.wheel), flit_due=words(s.wheel, ports + nodes), flit_to=words(s.wheel, ports + nodes),
-        credits_due=words(s.wheel), credit_to=words(s.wheel, (ports + nodes) * s.input_speedup),
-        active=words(routers), is_active=small(routers), counters=longs(2),
-    )  # fmt: skip
+    for name in ("free", "credit", "node_free", "node_credit"):
+        fill(name, (1 << s.vcs) - 1)
+    for name in ("down", "owner", "route_done", "vc_won_step", "vc_done", "switch_done", "crossbar_step"):
+        fill(name, -1)
+    for name in ("last_departure", "last_credit", "last_credit_step", "node_last_vc"):
+        fill(name, -1)
+    # Among the VCs of a crossbar input the first is the input's own number.
+    fill("switch_vc_from", np.arange(routers * inputs) % s.input_speedup)
+    return at, memory

@@ -14,7 +14,7 @@ from cannon_fx.hw.errors import ChipError
 from cannon_fx.hw.network import Network
 from cannon_fx.hw.noc import Ints
 from cannon_fx.hw.router import Router
-from cannon_fx.hw.sim_state import Settings, Wires, new_state
+from cannon_fx.hw.sim_state import Layout, Memory, Settings, lay_out
 from cannon_fx.hw.traffic import Packets
 
 MOST_PACKETS = 1 << 29
@@ -62,15 +62,16 @@ def simulate(packets: Packets, network: Network, router: Router) -> Simulation:
     count = len(packets.time)
     if count > MOST_PACKETS:
         raise ChipError(f"{count} packets are too many for one simulation: at most {MOST_PACKETS}. Split the trace.")
-    settings, wires = _settings(network, router), _wires(network, router)
-    state = new_state(settings, network.routers, network.routers)
+    settings = _settings(network, router)
+    at, memory = lay_out(settings, network.routers)
+    _connect(network, router, at, memory)
     order = np.argsort(packets.time, kind="stable")
     # Times count from the first packet, so that a late start costs nothing.
     start = int(packets.time[order[0]]) if count else 0
     ejected = np.zeros(count, np.int64)
     columns = (packets.time - start, packets.source, packets.target, packets.flits)
     outcome, cycle, left = kernel.run(
-        settings, wires, state, *(column[order] for column in columns), ejected, _patience(settings)
+        settings, at, memory, network.next_port, *(column[order] for column in columns), ejected, _patience(settings)
     )
     if outcome == kernel.DEADLOCK:
         raise ChipError(
@@ -79,7 +80,7 @@ def simulate(packets: Packets, network: Network, router: Router) -> Simulation:
         )
     latency = np.empty(count, np.int64)
     latency[order] = ejected - columns[0][order]
-    link_flits = state.link_flits.reshape(network.routers, network.ports)
+    link_flits = memory[at.link_flits :][: network.neighbour.size].reshape(network.routers, network.ports)
     return Simulation(
         makespan_cycles=start + int(ejected.max()) if count else 0,
         latency_cycles=latency,
@@ -96,6 +97,7 @@ def _settings(network: Network, router: Router) -> Settings:
     fast = router.input_speedup > 1 or router.output_speedup > 1 or router.internal_speedup > 1
     backlog = router.num_vcs * router.vc_buf_size if fast else 0
     return Settings(
+        nodes=network.routers,
         ports=network.ports,
         vcs=router.num_vcs,
         depth=router.vc_buf_size,
@@ -111,6 +113,7 @@ def _settings(network: Network, router: Router) -> Settings:
         wait_for_tail_credit=router.wait_for_tail_credit,
         vc_busy_when_full=router.vc_busy_when_full,
         wheel=1 << (delays + backlog).bit_length(),
+        slot=network.routers * (network.ports + 1),
     )
 
 
@@ -119,26 +122,23 @@ def _patience(settings: Settings) -> int:
     return settings.wheel + 4 * (settings.routing_delay + settings.vc_delay + settings.switch_delay) + 16
 
 
-def _wires(network: Network, router: Router) -> Wires:
+def _connect(network: Network, router: Router, at: Layout, memory: Memory) -> None:
+    """Write the wires into the memory."""
     routers, ports = network.routers, network.ports
     node = ports - 1
     linked = network.neighbour >= 0
-    far = np.where(linked, network.neighbour * ports + network.neighbour_port, -1)
-    up = np.full(routers * ports, -1, np.int32)
-    credit_back = np.full(routers * ports, 1, np.int32)
     here = np.arange(routers * ports).reshape(routers, ports)
-    up[far[linked]] = here[linked]
-    credit_back[far[linked]] = 1 + network.delay[linked] + router.credit_delay
-    up.reshape(routers, ports)[:, node] = -1 - np.arange(routers)
-    # Wires to and from nodes take one cycle, and a node counts a credit at once.
-    credit_back.reshape(routers, ports)[:, node] = 2
-    delay = network.delay.copy()
-    delay[:, node] = 1
-    return Wires(
-        next_port=network.next_port,
-        down=far.ravel().astype(np.int32),
-        up=up,
-        flit_delay=(1 + delay).ravel().astype(np.int32),
-        credit_back=credit_back,
-        node_input=here[:, node].astype(np.int32),
-    )
+    far = (network.neighbour * ports + network.neighbour_port)[linked]
+
+    def part(begin: int) -> Ints:
+        return memory[begin : begin + routers * ports]
+
+    part(at.down).reshape(routers, ports)[linked] = far
+    part(at.up)[far] = here[linked]
+    part(at.up).reshape(routers, ports)[:, node] = -1 - np.arange(routers)
+    # What leaves in one cycle is on the wire from the next on. Wires to and from nodes take one cycle.
+    part(at.flit_delay).reshape(routers, ports)[:] = 1 + network.delay
+    part(at.flit_delay).reshape(routers, ports)[:, node] = 2
+    part(at.credit_back)[far] = 1 + network.delay[linked] + router.credit_delay
+    part(at.credit_back).reshape(routers, ports)[:, node] = 2
+    memory[at.node_input :][:routers] = here[:, node]
