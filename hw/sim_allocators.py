@@ -2,95 +2,110 @@
 
 Each output offers itself to the first requester from its pointer on; each requester takes the first offer
 from its own. Both pointers move behind a pair that was made, so a pair that has just won comes last.
+A pointer may stand one past the end, which means the beginning.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from cannon_fx.hw.sim_state import WAITING, Layout, Settings
 
-_FACTOR = 0x03F79D71B4CB0A89
-_POSITION = np.zeros(64, np.int64)
-for _bit in range(64):
-    _POSITION[((_FACTOR << _bit) & 0xFFFFFFFFFFFFFFFF) >> 58] = _bit
+# The kernel is one function in the end: calls would copy eighty layout fields each and count references to the memory.
+INLINED: dict[str, Any] = {"cache": True, "error_model": "numpy", "forceinline": True, "_nrt": False}
 
 
-@njit(cache=True)
-def lowest(mask: int) -> int:
-    """Index of the lowest set bit of a nonzero mask; a de Bruijn product, since numba has no such instruction."""
-    return _POSITION[(((mask & -mask) * _FACTOR) >> 58) & 63]
+@intrinsic
+def lowest(typing_context, mask):  # type: ignore[no-untyped-def]
+    """Index of the lowest set bit of a nonzero int64: one instruction that numba offers no function for."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.cttz(arguments[0], cgutils.true_bit)
+
+    return types.int64(types.int64), generate
 
 
-@njit(cache=True)
+@njit(**INLINED)
 def first_from(mask: int, start: int) -> int:
     """Index of the first set bit of a nonzero mask, from `start` on and around."""
     above = mask >> start
     return start + lowest(above) if above != 0 else lowest(mask)
 
 
-@njit(cache=True)
+@njit(**INLINED)
+def beyond(index: int, start: int, size: int) -> int:
+    """How far `index` lies beyond `start` in a circle of `size`."""
+    return index - start if index >= start else index - start + size
+
+
+@njit(**INLINED)
 def allocate_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> None:
     """Choose output VCs for waiting packets; the winners stay listed in vc_winner until their delay is over.
 
     A packet asks for every free VC of its one output port, so output ports do not interfere.
-    `requesters` and `offer` are scratch, one entry per input VC of a router.
     """
-    inputs = s.ports * s.vcs
+    first_port = router << s.port_bits
+    first_vc = first_port << s.vc_bits
+    size = s.ports << s.vc_bits
     won = 0
     outputs = m[at.vc_outputs + router]
     while outputs != 0:
         q = lowest(outputs)
         outputs &= outputs - 1
-        port = router * s.ports + q
+        port = first_port + q
         free = m[at.free + port]
         if s.vc_busy_when_full:
             free &= m[at.credit + port]
         if free == 0:
             continue
-        base = q * s.vcs
+        base = q << s.vc_bits
         many = 0
         ports = m[at.vc_inputs + port]
         while ports != 0:
             p = lowest(ports)
             ports &= ports - 1
-            vcs = m[at.vc_request + port * s.ports + p]
+            vcs = m[at.vc_request + (port << s.port_bits) + p]
             while vcs != 0:
-                m[at.requesters + many] = p * s.vcs + lowest(vcs)
+                m[at.requesters + many] = (p << s.vc_bits) + lowest(vcs)
                 m[at.offer + many] = -1
                 vcs &= vcs - 1
                 many += 1
         if many == 1:
-            start = m[at.vc_accept_from + router * inputs + m[at.requesters + 0]] - base
-            m[at.offer + 0] = first_from(free, start if 0 <= start < s.vcs else 0)
+            start = m[at.vc_accept_from + first_vc + m[at.requesters]] - base
+            m[at.offer] = first_from(free, start if 0 <= start < s.vcs else 0)
         else:
             while free != 0:
                 c = lowest(free)
                 free &= free - 1
-                start = m[at.vc_grant_from + port * s.vcs + c]
+                start = m[at.vc_grant_from + (port << s.vc_bits) + c]
                 chosen = 0
                 while chosen < many and m[at.requesters + chosen] < start:
                     chosen += 1
                 if chosen == many:
                     chosen = 0
-                accept = m[at.vc_accept_from + router * inputs + m[at.requesters + chosen]]
+                accept = m[at.vc_accept_from + first_vc + m[at.requesters + chosen]]
                 now = m[at.offer + chosen]
-                if now < 0 or (base + c - accept) % inputs < (base + now - accept) % inputs:
+                if now < 0 or beyond(base + c, accept, size) < beyond(base + now, accept, size):
                     m[at.offer + chosen] = c
         for k in range(many):
-            if m[at.offer + k] >= 0:
-                vc = router * inputs + m[at.requesters + k]
-                m[at.vc_grant_from + port * s.vcs + m[at.offer + k]] = (m[at.requesters + k] + 1) % inputs
-                m[at.vc_accept_from + vc] = (base + m[at.offer + k] + 1) % inputs
-                m[at.vc_won_step + vc] = step
-                m[at.vc_won_vc + vc] = m[at.offer + k]
-                m[at.vc_winner + router * inputs + won] = vc
+            c = m[at.offer + k]
+            if c >= 0:
+                requester = m[at.requesters + k]
+                m[at.vc_grant_from + (port << s.vc_bits) + c] = requester + 1
+                m[at.vc_accept_from + first_vc + requester] = base + c + 1
+                m[at.vc_won_step + first_vc + requester] = step
+                m[at.vc_won_vc + first_vc + requester] = c
+                m[at.vc_winner + first_vc + won] = first_vc + requester
                 won += 1
     m[at.vc_won + router] = won
 
 
-@njit(cache=True)
+@njit(**INLINED)
 def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int) -> None:
     """Match inputs to outputs of the crossbar for one flit each; the winners are listed in switch_winner.
 
@@ -100,18 +115,37 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int) -> None
     """
     lanes, taps = s.input_speedup, s.output_speedup
     inputs, outputs = s.ports * lanes, s.ports * taps
-    for i in range(inputs):
-        m[at.accepted + i] = outputs
+    first_port, first_in, first_out = router << s.port_bits, router * inputs, router * outputs
     wanted = m[at.switch_outputs + router]
+    m[at.switch_won + router] = 0
     if s.speculative:
         wanted |= m[at.vc_outputs + router]
+    if wanted == 0:
+        return
+    if lanes == 1 and taps == 1 and wanted & (wanted - 1) == 0 and not s.speculative:
+        q = lowest(wanted)
+        ports = m[at.switch_inputs + first_port + q]
+        if ports & (ports - 1) == 0:
+            # The usual case, and the same outcome: one input asks for one output.
+            p = lowest(ports)
+            vcs = m[at.switch_request + ((first_port + q) << s.port_bits) + p]
+            c = first_from(vcs, m[at.switch_vc_from + first_in + p])
+            m[at.switch_grant_from + first_out + q] = p + 1
+            m[at.switch_accept_from + first_in + p] = q + 1
+            m[at.switch_vc_from + first_in + p] = c + 1 if c + 1 < s.vcs else 0
+            m[at.switch_winner + first_in] = ((first_port + p) << s.vc_bits) + c
+            m[at.switch_won + router] = 1
+            return
+    for i in range(inputs):
+        m[at.accepted + i] = outputs
+    # Grant: each crossbar output to the first of the inputs that ask for it, from its pointer on.
     left = wanted
     while left != 0:
         q = lowest(left)
         left &= left - 1
-        port = router * s.ports + q
-        for tap in range(taps):
-            m[at.granted + q * taps + tap] = inputs
+        port = first_port + q
+        for e in range(q * taps, q * taps + taps):
+            m[at.granted + e] = inputs
         guess = s.speculative and (m[at.free + port] & m[at.credit + port]) != 0
         ports = m[at.switch_inputs + port]
         if guess:
@@ -119,26 +153,27 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int) -> None
         while ports != 0:
             p = lowest(ports)
             ports &= ports - 1
-            sure = m[at.switch_request + port * s.ports + p]
-            maybe = m[at.vc_request + port * s.ports + p] if guess else 0
-            e = q * taps + p % taps
+            sure = m[at.switch_request + (port << s.port_bits) + p]
+            maybe = m[at.vc_request + (port << s.port_bits) + p] if guess else 0
+            e = q if taps == 1 else q * taps + p % taps
             for lane in range(lanes):
                 vcs, others = sure, maybe
                 if lanes > 1:
-                    lane_vcs = 0
+                    of_lane = 0
                     for c in range(lane, s.vcs, lanes):
-                        lane_vcs |= 1 << c
-                    vcs &= lane_vcs
-                    others &= lane_vcs
+                        of_lane |= 1 << c
+                    vcs &= of_lane
+                    others &= of_lane
                 if vcs == 0:
                     vcs = others
                 if vcs != 0:
                     i = p * lanes + lane
-                    distance = (i - m[at.switch_grant_from + router * outputs + e]) % inputs
+                    distance = beyond(i, m[at.switch_grant_from + first_out + e], inputs)
                     if distance < m[at.granted + e]:
                         m[at.granted + e] = distance
                         m[at.granted_input + e] = i
-                        m[at.granted_vc + e] = first_from(vcs, m[at.switch_vc_from + router * inputs + i])
+                        m[at.granted_vc + e] = first_from(vcs, m[at.switch_vc_from + first_in + i])
+    # Accept: each crossbar input the first of the outputs granted to it, from its pointer on.
     left = wanted
     while left != 0:
         q = lowest(left)
@@ -146,7 +181,7 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int) -> None
         for e in range(q * taps, q * taps + taps):
             if m[at.granted + e] < inputs:
                 i = m[at.granted_input + e]
-                distance = (e - m[at.switch_accept_from + router * inputs + i]) % outputs
+                distance = beyond(e, m[at.switch_accept_from + first_in + i], outputs)
                 if distance < m[at.accepted + i]:
                     m[at.accepted + i] = distance
                     m[at.accepted_output + i] = e
@@ -154,27 +189,30 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int) -> None
     for i in range(inputs):
         if m[at.accepted + i] < outputs:
             e = m[at.accepted_output + i]
-            m[at.switch_grant_from + router * outputs + e] = (i + 1) % inputs
-            m[at.switch_accept_from + router * inputs + i] = (e + 1) % outputs
-            m[at.switch_vc_from + router * inputs + i] = (m[at.granted_vc + e] + lanes) % s.vcs
-            m[at.switch_winner + router * inputs + won] = (router * s.ports + i // lanes) * s.vcs + m[at.granted_vc + e]
+            c = m[at.granted_vc + e]
+            following = c + lanes
+            m[at.switch_grant_from + first_out + e] = i + 1
+            m[at.switch_accept_from + first_in + i] = e + 1
+            m[at.switch_vc_from + first_in + i] = following if following < s.vcs else following % s.vcs
+            p = i if lanes == 1 else i // lanes
+            m[at.switch_winner + first_in + won] = ((first_port + p) << s.vc_bits) + c
             won += 1
     m[at.switch_won + router] = won
 
 
-@njit(cache=True)
+@njit(**INLINED)
 def confirm_switch(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> None:
     """Drop the winners that cannot use the crossbar after all: no VC for a speculative one, or no credit."""
-    inputs = s.ports * s.input_speedup
+    first = router * s.ports * s.input_speedup
     kept = 0
     for k in range(m[at.switch_won + router]):
-        vc = m[at.switch_winner + router * inputs + k]
+        vc = m[at.switch_winner + first + k]
         chosen = m[at.out_vc + vc]
         if m[at.phase + vc] == WAITING:
             if m[at.vc_won_step + vc] != step:
                 continue
             chosen = m[at.vc_won_vc + vc]
-        if (m[at.credit + router * s.ports + m[at.out_port + vc]] >> chosen) & 1:
-            m[at.switch_winner + router * inputs + kept] = vc
+        if (m[at.credit + (router << s.port_bits) + m[at.out_port + vc]] >> chosen) & 1:
+            m[at.switch_winner + first + kept] = vc
             kept += 1
     m[at.switch_won + router] = kept

@@ -15,14 +15,14 @@ import math
 import numpy as np
 from numba import njit
 
-from cannon_fx.hw.sim_allocators import allocate_switch, allocate_vcs, confirm_switch, first_from, lowest
+from cannon_fx.hw.sim_allocators import INLINED, allocate_switch, allocate_vcs, confirm_switch, first_from, lowest
 from cannon_fx.hw.sim_state import ACTIVE, IDLE, ROUTING, WAITING, Layout, Settings
 
 DONE, DEADLOCK = 0, 1
 ACTIVE_ROUTERS, EVENTS = 0, 1
 
 
-@njit(cache=True)
+@njit(**INLINED)
 def wake(at: Layout, m: np.ndarray, router: int) -> None:
     if m[at.is_active + router] == 0:
         m[at.is_active + router] = 1
@@ -30,62 +30,63 @@ def wake(at: Layout, m: np.ndarray, router: int) -> None:
         m[at.counters + ACTIVE_ROUTERS] += 1
 
 
-@njit(cache=True)
+@njit(**INLINED)
 def request_switch(s: Settings, at: Layout, m: np.ndarray, vc: int) -> None:
     """An input VC that holds an output VC, a flit and a credit asks for the crossbar."""
-    port = vc // s.vcs
-    router = port // s.ports
+    port = vc >> s.vc_bits
+    router = (port >> s.port_bits)
     q = m[at.out_port + vc]
-    out = router * s.ports + q
-    p = port - router * s.ports
-    m[at.switch_request + out * s.ports + p] |= 1 << (vc - port * s.vcs)
+    out = (router << s.port_bits) + q
+    p = port - (router << s.port_bits)
+    m[at.switch_request + (out << s.port_bits) + p] |= 1 << (vc - (port << s.vc_bits))
     m[at.switch_inputs + out] |= 1 << p
     m[at.switch_outputs + router] |= 1 << q
 
 
-@njit(cache=True)
+@njit(**INLINED)
 def withdraw(requests: int, inputs: int, outputs: int, s: Settings, m: np.ndarray, vc: int, q: int) -> None:
     """Take an input VC out of the requests for output port q of its router."""
-    port = vc // s.vcs
-    router = port // s.ports
-    out = router * s.ports + q
-    p = port - router * s.ports
-    m[requests + out * s.ports + p] &= ~(1 << (vc - port * s.vcs))
-    if m[requests + out * s.ports + p] == 0:
+    port = vc >> s.vc_bits
+    router = (port >> s.port_bits)
+    out = (router << s.port_bits) + q
+    p = port - (router << s.port_bits)
+    m[requests + (out << s.port_bits) + p] &= ~(1 << (vc - (port << s.vc_bits)))
+    if m[requests + (out << s.port_bits) + p] == 0:
         m[inputs + out] &= ~(1 << p)
         if m[inputs + out] == 0:
             m[outputs + router] &= ~(1 << q)
 
 
-@njit(cache=True)
+@njit(**INLINED)
 def request_vc(s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, vc: int, target: int) -> None:
     """The packet at the front of an input VC knows its output port and asks for a VC there."""
-    port = vc // s.vcs
-    router = port // s.ports
+    port = vc >> s.vc_bits
+    router = (port >> s.port_bits)
     q = next_port[router, target]
-    out = router * s.ports + q
-    p = port - router * s.ports
+    out = (router << s.port_bits) + q
+    p = port - (router << s.port_bits)
     m[at.phase + vc] = WAITING
     m[at.out_port + vc] = q
-    m[at.vc_request + out * s.ports + p] |= 1 << (vc - port * s.vcs)
+    m[at.vc_request + (out << s.port_bits) + p] |= 1 << (vc - (port << s.vc_bits))
     m[at.vc_inputs + out] |= 1 << p
     m[at.vc_outputs + router] |= 1 << q
 
 
-@njit(cache=True)
+@njit(**INLINED)
 def begin_packet(s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, vc: int, targets: np.ndarray) -> None:
     """A head flit has come to the front: route it, unless the previous router has done so (lookahead)."""
     if s.routing_delay == 0:
         flit = m[at.buffer + vc * s.depth + m[at.front + vc]]
         request_vc(s, at, m, next_port, vc, targets[flit >> 2])
     else:
-        port = vc // s.vcs
+        port = vc >> s.vc_bits
         m[at.phase + vc] = ROUTING
-        m[at.route_pending + port] |= 1 << (vc - port * s.vcs)
-        m[at.route_left + port // s.ports] += 1
+        m[at.route_pending + port] |= 1 << (vc - (port << s.vc_bits))
+        router = port >> s.port_bits
+        m[at.route_ports + router] |= 1 << (port - (router << s.port_bits))
 
 
-@njit(cache=True)
+@njit(**INLINED)
 def take_flit(s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, vc: int, flit: int, targets: np.ndarray) -> None:
     """A flit arrives at an input VC."""
     place = m[at.front + vc] + m[at.count + vc]
@@ -93,35 +94,35 @@ def take_flit(s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, vc:
         place -= s.depth
     m[at.buffer + vc * s.depth + place] = flit
     m[at.count + vc] += 1
-    router = vc // (s.vcs * s.ports)
+    router = vc >> (s.vc_bits + s.port_bits)
     if m[at.phase + vc] == IDLE:
         begin_packet(s, at, m, next_port, vc, targets)
         wake(at, m, router)
     elif m[at.phase + vc] == ACTIVE and m[at.count + vc] == 1:
         m[at.switch_waiting + router] += 1
-        if (m[at.credit + router * s.ports + m[at.out_port + vc]] >> m[at.out_vc + vc]) & 1:
+        if (m[at.credit + (router << s.port_bits) + m[at.out_port + vc]] >> m[at.out_vc + vc]) & 1:
             request_switch(s, at, m, vc)
             wake(at, m, router)
 
 
-@njit(cache=True)
+@njit(**INLINED)
 def take_credit(s: Settings, at: Layout, m: np.ndarray, out_vc: int) -> None:
     """A credit arrives at an output VC: its packet may ask for the crossbar again."""
-    port = out_vc // s.vcs
-    bit = 1 << (out_vc - port * s.vcs)
+    port = out_vc >> s.vc_bits
+    bit = 1 << (out_vc - (port << s.vc_bits))
     m[at.credit + port] |= bit
     m[at.occupied + out_vc] -= 1
     vc = m[at.owner + out_vc]
     if vc >= 0:
         if m[at.count + vc] > 0:
             request_switch(s, at, m, vc)
-            wake(at, m, port // s.ports)
+            wake(at, m, (port >> s.port_bits))
     elif s.wait_for_tail_credit and m[at.occupied + out_vc] == 0:
         m[at.free + port] |= bit
-        wake(at, m, port // s.ports)
+        wake(at, m, (port >> s.port_bits))
 
 
-@njit(cache=True)
+@njit(**INLINED)
 def schedule_flit(s: Settings, at: Layout, m: np.ndarray, time: int, flit: int, to: int) -> None:
     slot = time & (s.wheel - 1)
     k = m[at.flits_due + slot]
@@ -131,7 +132,7 @@ def schedule_flit(s: Settings, at: Layout, m: np.ndarray, time: int, flit: int, 
     m[at.counters + EVENTS] += 1
 
 
-@njit(cache=True)
+@njit(**INLINED)
 def schedule_credit(s: Settings, at: Layout, m: np.ndarray, time: int, to: int) -> None:
     slot = time & (s.wheel - 1)
     k = m[at.credits_due + slot]
@@ -140,13 +141,13 @@ def schedule_credit(s: Settings, at: Layout, m: np.ndarray, time: int, to: int) 
     m[at.counters + EVENTS] += 1
 
 
-@njit(cache=True)
+@njit(**INLINED)
 def steps_before(s: Settings, time: int) -> int:
     """Internal steps of a router before cycle `time`; internal speedup makes them more than the cycles."""
     return time if s.internal_speedup == 1.0 else int(math.floor(time * s.internal_speedup + 1e-9))
 
 
-@njit(cache=True)
+@njit(**INLINED)
 def time_of(s: Settings, step: int) -> int:
     """Cycle of an internal step."""
     if s.internal_speedup == 1.0:
@@ -159,9 +160,11 @@ def time_of(s: Settings, step: int) -> int:
     return time
 
 
-@njit(cache=True)
+@njit(**INLINED)
 def crossed(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> int:
     """Cycle in which a flit that wins the crossbar in this step has passed it; it enters with the next batch."""
+    if s.crossbar_delay == 1 and s.internal_speedup == 1.0:
+        return step + 1
     begin = m[at.crossbar_step + router]
     if begin <= step:
         end = begin
@@ -172,13 +175,13 @@ def crossed(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> i
     return time_of(s, begin) + s.crossbar_delay - 1
 
 
-@njit(cache=True)
+@njit(**INLINED)
 def send(s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, router: int, vc: int, time: int, step: int, targets: np.ndarray) -> None:
     """The front flit of an input VC leaves through the crossbar; its slot's credit goes back."""
-    port = vc // s.vcs
-    out = router * s.ports + m[at.out_port + vc]
+    port = vc >> s.vc_bits
+    out = (router << s.port_bits) + m[at.out_port + vc]
     chosen = m[at.out_vc + vc]
-    out_vc = out * s.vcs + chosen
+    out_vc = (out << s.vc_bits) + chosen
     flit = m[at.buffer + vc * s.depth + m[at.front + vc]]
     m[at.front + vc] = m[at.front + vc] + 1 if m[at.front + vc] + 1 < s.depth else 0
     m[at.count + vc] -= 1
@@ -191,15 +194,15 @@ def send(s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, router: 
     m[at.last_departure + out] = leaves
     m[at.link_flits + out] += 1
     down = m[at.down + out]
-    schedule_flit(s, at, m, leaves + m[at.flit_delay + out], flit, down * s.vcs + chosen if down >= 0 else -1 - out_vc)
+    schedule_flit(s, at, m, leaves + m[at.flit_delay + out], flit, (down << s.vc_bits) + chosen if down >= 0 else -1 - out_vc)
 
     # One credit message per input port and cycle; what one step frees goes into one message.
     if m[at.last_credit_step + port] != step:
         m[at.last_credit_step + port] = step
         m[at.last_credit + port] = max(time, m[at.last_credit + port] + 1)
     up = m[at.up + port]
-    c = vc - port * s.vcs
-    back = up * s.vcs + c if up >= 0 else -1 - ((-1 - up) * s.vcs + c)
+    c = vc - (port << s.vc_bits)
+    back = (up << s.vc_bits) + c if up >= 0 else -1 - (((-1 - up) << s.vc_bits) + c)
     schedule_credit(s, at, m, m[at.last_credit + port] + m[at.credit_back + port], back)
 
     if flit & 2:
@@ -218,17 +221,22 @@ def send(s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, router: 
             m[at.switch_waiting + router] -= 1
 
 
-@njit(cache=True)
+@njit(**INLINED)
 def step_router(
     s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, router: int, time: int, step: int, targets: np.ndarray
 ) -> bool:  # fmt: skip
     """One internal step of a router. Returns whether it has something to do in the next."""
-    first = router * s.ports
+    first = (router << s.port_bits)
     # Decisions, on the state as it was.
-    if m[at.route_done + router] < 0 and m[at.route_left + router] > 0:
-        for port in range(first, first + s.ports):
+    if m[at.route_done + router] < 0 and m[at.route_ports + router] != 0:
+        ports = m[at.route_ports + router]
+        while ports != 0:
+            port = first + lowest(ports)
+            ports &= ports - 1
             m[at.route_busy + port] = m[at.route_pending + port]
             m[at.route_pending + port] = 0
+        m[at.route_busy_ports + router] = m[at.route_ports + router]
+        m[at.route_ports + router] = 0
         m[at.route_done + router] = time + s.routing_delay - 1
     if m[at.vc_done + router] < 0 and m[at.vc_outputs + router] != 0:
         allocate_vcs(s, at, m, router, step)
@@ -245,21 +253,23 @@ def step_router(
     # Their effects.
     if m[at.route_done + router] >= 0 and time >= m[at.route_done + router]:
         m[at.route_done + router] = -1
-        for port in range(first, first + s.ports):
+        ports = m[at.route_busy_ports + router]
+        while ports != 0:
+            port = first + lowest(ports)
+            ports &= ports - 1
             busy = m[at.route_busy + port]
             while busy != 0:
-                vc = port * s.vcs + lowest(busy)
+                vc = (port << s.vc_bits) + lowest(busy)
                 busy &= busy - 1
-                m[at.route_left + router] -= 1
                 request_vc(s, at, m, next_port, vc, targets[m[at.buffer + vc * s.depth + m[at.front + vc]] >> 2])
     if m[at.vc_done + router] >= 0 and time >= m[at.vc_done + router]:
         m[at.vc_done + router] = -1
         for k in range(m[at.vc_won + router]):
-            vc = m[at.vc_winner + first * s.vcs + k]
+            vc = m[at.vc_winner + (first << s.vc_bits) + k]
             q = m[at.out_port + vc]
             chosen = m[at.vc_won_vc + vc]
             m[at.free + first + q] &= ~(1 << chosen)
-            m[at.owner + (first + q) * s.vcs + chosen] = vc
+            m[at.owner + ((first + q) << s.vc_bits) + chosen] = vc
             withdraw(at.vc_request, at.vc_inputs, at.vc_outputs, s, m, vc, q)
             m[at.phase + vc] = ACTIVE
             m[at.out_vc + vc] = chosen
@@ -269,9 +279,9 @@ def step_router(
     if m[at.switch_done + router] >= 0 and time >= m[at.switch_done + router]:
         m[at.switch_done + router] = -1
         for k in range(m[at.switch_won + router]):
-            send(s, at, m, next_port, router, m[at.switch_winner + first * s.input_speedup + k], time, step, targets)
+            send(s, at, m, next_port, router, m[at.switch_winner + router * s.ports * s.input_speedup + k], time, step, targets)
 
-    if m[at.route_left + router] > 0 or m[at.switch_outputs + router] != 0 or m[at.switch_done + router] >= 0:
+    if m[at.route_ports + router] != 0 or m[at.route_done + router] >= 0 or m[at.switch_outputs + router] != 0 or m[at.switch_done + router] >= 0:
         return True
     if m[at.vc_done + router] >= 0 or (s.switch_delay > 1 and m[at.switch_waiting + router] > 0):
         return True
@@ -287,7 +297,7 @@ def step_router(
     return False
 
 
-@njit(cache=True)
+@njit(**INLINED)
 def inject(
     s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, node: int, packet: int, sent: int, length: int, vc: int, time: int
 ) -> int:
@@ -299,23 +309,23 @@ def inject(
             usable &= 1
         if usable == 0:
             return -1
-        vc = first_from(usable, (last + 1) % s.vcs)
+        vc = first_from(usable, last + 1)
         m[at.node_last_vc + node] = vc
         m[at.node_free + node] &= ~(1 << vc)
     elif (m[at.node_credit + node] >> vc) & 1 == 0:
         return -1
     tail = sent + 1 == length
     flit = packet * 4 + (2 if tail else 0) + (1 if sent == 0 else 0)
-    m[at.node_occupied + node * s.vcs + vc] += 1
-    if m[at.node_occupied + node * s.vcs + vc] == s.depth:
+    m[at.node_occupied + (node << s.vc_bits) + vc] += 1
+    if m[at.node_occupied + (node << s.vc_bits) + vc] == s.depth:
         m[at.node_credit + node] &= ~(1 << vc)
     if tail and not s.wait_for_tail_credit:
         m[at.node_free + node] |= 1 << vc
-    schedule_flit(s, at, m, time + 2, flit, m[at.node_input + node] * s.vcs + vc)
+    schedule_flit(s, at, m, time + 2, flit, (m[at.node_input + node] << s.vc_bits) + vc)
     return vc
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def run(
     s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray,
     times: np.ndarray, sources: np.ndarray, targets: np.ndarray, lengths: np.ndarray, ejected: np.ndarray,
@@ -366,8 +376,8 @@ def run(
             if to >= 0:
                 take_credit(s, at, m, to)
             else:
-                node = (-1 - to) // s.vcs
-                c = (-1 - to) - node * s.vcs
+                node = (-1 - to) >> s.vc_bits
+                c = (-1 - to) - (node << s.vc_bits)
                 m[at.node_credit + node] |= 1 << c
                 m[at.node_occupied + -1 - to] -= 1
                 # The owner of a node's VC is the packet that the node is sending.

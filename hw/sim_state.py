@@ -3,9 +3,9 @@
 One array because numba passes an array in seven machine words and counts references to it: fifty arrays
 made the simulator twenty times slower. `m[at.free + port]` reads "the free VCs of that port".
 
-Index conventions, with P ports per router and V virtual channels: input or output port p of router r is
-`r * P + p`; its VC c is `(r * P + p) * V + c`. Sets of VCs and of ports are bit masks.
-A flit is `packet * 4 + 2 * is_tail + is_head`.
+Indices are bit fields, so that no division is needed to take them apart: input or output port p of router r is
+`(r << port_bits) + p`, its VC c is `(port << vc_bits) + c`. Sets of VCs and of ports are bit masks. A flit is
+`packet * 4 + 2 * is_tail + is_head`.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ class Settings(NamedTuple):
     vc_busy_when_full: bool
     wheel: int
     """slots of the wheel of coming cycles, a power of two"""
+    port_bits: int
+    vc_bits: int
+    """bits that hold a port number of a router, a VC number"""
     slot: int
     """flits that can arrive in one cycle"""
 
@@ -81,10 +84,11 @@ class Layout(NamedTuple):
     switch_inputs: int
     switch_outputs: int
     switch_waiting: int
-    # Routing stage: masks of VCs to route and being routed per input port; their number and the batch's end per router.
+    # Routing stage: masks of VCs to route and being routed per input port; masks of the ports that have any, and the batch's end, per router.
     route_pending: int
     route_busy: int
-    route_left: int
+    route_ports: int
+    route_busy_ports: int
     route_done: int
     # Round-robin pointers: VC allocator (per output VC, per input VC), switch allocator, choice among an input's VCs.
     vc_grant_from: int
@@ -137,15 +141,16 @@ def lay_out(s: Settings, routers: int) -> tuple[Layout, Memory]:
 
     The wires are left to be filled in.
     """
-    ports, vcs = routers * s.ports, routers * s.ports * s.vcs
+    ports = routers << s.port_bits
+    vcs = ports << s.vc_bits
     inputs, outputs = s.ports * s.input_speedup, s.ports * s.output_speedup
     sizes = {
         **dict.fromkeys(("down", "flit_delay", "up", "credit_back"), ports),
         **dict.fromkeys(("phase", "out_port", "out_vc", "front", "count", "owner", "occupied"), vcs),
         **dict.fromkeys(("free", "credit", "vc_inputs", "switch_inputs", "route_pending", "route_busy"), ports),
         **dict.fromkeys(("last_departure", "last_credit", "last_credit_step", "link_flits"), ports),
-        **dict.fromkeys(("vc_request", "switch_request"), ports * s.ports),
-        **dict.fromkeys(("vc_outputs", "switch_outputs", "switch_waiting", "route_left", "route_done"), routers),
+        **dict.fromkeys(("vc_request", "switch_request"), ports << s.port_bits),
+        **dict.fromkeys(("vc_outputs", "switch_outputs", "switch_waiting", "route_ports", "route_busy_ports", "route_done"), routers),
         **dict.fromkeys(("vc_grant_from", "vc_accept_from", "vc_winner", "vc_won_step", "vc_won_vc"), vcs),
         **dict.fromkeys(("switch_accept_from", "switch_vc_from", "switch_winner"), routers * inputs),
         **dict.fromkeys(("vc_done", "vc_won", "switch_done", "switch_won", "crossbar_step"), routers),
@@ -153,11 +158,11 @@ def lay_out(s: Settings, routers: int) -> tuple[Layout, Memory]:
         **dict.fromkeys(("flits_due", "credits_due"), s.wheel),
         **dict.fromkeys(("flit_due", "flit_to"), s.wheel * s.slot),
         **dict.fromkeys(("active", "is_active"), routers),
-        **dict.fromkeys(("requesters", "offer"), s.ports * s.vcs),
+        **dict.fromkeys(("requesters", "offer"), s.ports << s.vc_bits),
         **dict.fromkeys(("granted", "granted_input", "granted_vc", "accepted", "accepted_output"), inputs + outputs),
         "buffer": vcs * s.depth,
         "switch_grant_from": routers * outputs,
-        "node_occupied": s.nodes * s.vcs,
+        "node_occupied": s.nodes << s.vc_bits,
         "credit_to": s.wheel * s.slot * s.input_speedup,
         "counters": 2,
     }

@@ -80,7 +80,7 @@ def simulate(packets: Packets, network: Network, router: Router) -> Simulation:
         )
     latency = np.empty(count, np.int64)
     latency[order] = ejected - columns[0][order]
-    link_flits = memory[at.link_flits :][: network.neighbour.size].reshape(network.routers, network.ports)
+    link_flits = _per_port(at.link_flits, network, memory).copy()
     return Simulation(
         makespan_cycles=start + int(ejected.max()) if count else 0,
         latency_cycles=latency,
@@ -113,6 +113,8 @@ def _settings(network: Network, router: Router) -> Settings:
         wait_for_tail_credit=router.wait_for_tail_credit,
         vc_busy_when_full=router.vc_busy_when_full,
         wheel=1 << (delays + backlog).bit_length(),
+        port_bits=(network.ports - 1).bit_length(),
+        vc_bits=(router.num_vcs - 1).bit_length(),
         slot=network.routers * (network.ports + 1),
     )
 
@@ -122,23 +124,28 @@ def _patience(settings: Settings) -> int:
     return settings.wheel + 4 * (settings.routing_delay + settings.vc_delay + settings.switch_delay) + 16
 
 
+def _per_port(begin: int, network: Network, memory: Memory) -> Ints:
+    """The part of the memory that holds one entry per port, as [routers, ports]."""
+    stride = 1 << (network.ports - 1).bit_length()
+    return memory[begin : begin + network.routers * stride].reshape(network.routers, stride)[:, : network.ports]
+
+
 def _connect(network: Network, router: Router, at: Layout, memory: Memory) -> None:
     """Write the wires into the memory."""
-    routers, ports = network.routers, network.ports
-    node = ports - 1
+    stride = 1 << (network.ports - 1).bit_length()
+    here = np.arange(network.routers * stride).reshape(network.routers, stride)[:, : network.ports]
+    node = network.ports - 1
     linked = network.neighbour >= 0
-    here = np.arange(routers * ports).reshape(routers, ports)
-    far = (network.neighbour * ports + network.neighbour_port)[linked]
-
-    def part(begin: int) -> Ints:
-        return memory[begin : begin + routers * ports]
-
-    part(at.down).reshape(routers, ports)[linked] = far
-    part(at.up)[far] = here[linked]
-    part(at.up).reshape(routers, ports)[:, node] = -1 - np.arange(routers)
+    far = network.neighbour[linked], network.neighbour_port[linked]
+    _per_port(at.down, network, memory)[linked] = here[far]
+    up = _per_port(at.up, network, memory)
+    up[far] = here[linked]
+    up[:, node] = -1 - np.arange(network.routers)
     # What leaves in one cycle is on the wire from the next on. Wires to and from nodes take one cycle.
-    part(at.flit_delay).reshape(routers, ports)[:] = 1 + network.delay
-    part(at.flit_delay).reshape(routers, ports)[:, node] = 2
-    part(at.credit_back)[far] = 1 + network.delay[linked] + router.credit_delay
-    part(at.credit_back).reshape(routers, ports)[:, node] = 2
-    memory[at.node_input :][:routers] = here[:, node]
+    flit_delay = _per_port(at.flit_delay, network, memory)
+    flit_delay[:] = 1 + network.delay
+    flit_delay[:, node] = 2
+    credit_back = _per_port(at.credit_back, network, memory)
+    credit_back[far] = 1 + network.delay[linked] + router.credit_delay
+    credit_back[:, node] = 2
+    memory[at.node_input : at.node_input + network.routers] = here[:, node]
