@@ -325,25 +325,20 @@ def inject(
     return vc
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", _nrt=False)
 def run(
     s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray,
     times: np.ndarray, sources: np.ndarray, targets: np.ndarray, lengths: np.ndarray, ejected: np.ndarray,
-    patience: int,
+    following: np.ndarray, patience: int,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Simulate packets sorted by creation time until the last tail is out.
 
-    Writes the cycle in which each packet's tail is ejected to `ejected`. Returns (DONE or DEADLOCK, the cycle
+    Writes the cycle in which each packet's tail is ejected to `ejected`. `following` is scratch, one entry per packet: the
+    next packet in the queue of the same node, -1 at first. Returns (DONE or DEADLOCK, the cycle
     reached, the packets left). `patience` is the number of cycles without any movement after which
     the network counts as deadlocked; it must exceed every delay in it.
     """
-    packets, nodes = len(times), s.nodes
-    following = np.full(packets, -1, np.int32)  # next packet in the queue of the same node
-    queue_end = np.full(nodes, -1, np.int32)
-    current = np.full(nodes, -1, np.int32)
-    sent = np.zeros(nodes, np.int32)
-    on_vc = np.zeros(nodes, np.int32)
-    busy_nodes = np.zeros(nodes, np.int32)
+    packets = len(times)
     busy = 0
 
     left, released, time, moved = packets, 0, 0, 0
@@ -381,35 +376,35 @@ def run(
                 m[at.node_credit + node] |= 1 << c
                 m[at.node_occupied + -1 - to] -= 1
                 # The owner of a node's VC is the packet that the node is sending.
-                sending = current[node] >= 0 and sent[node] > 0 and on_vc[node] == c
+                sending = m[at.node_packet + node] >= 0 and m[at.node_sent + node] > 0 and m[at.node_on_vc + node] == c
                 if s.wait_for_tail_credit and m[at.node_occupied + -1 - to] == 0 and not sending:
                     m[at.node_free + node] |= 1 << c
         m[at.credits_due + slot] = 0
 
         while released < packets and times[released] <= time:
             node = sources[released]
-            if current[node] < 0:
-                current[node] = released
-                busy_nodes[busy] = node
+            if m[at.node_packet + node] < 0:
+                m[at.node_packet + node] = released
+                m[at.node_busy + busy] = node
                 busy += 1
             else:
-                following[queue_end[node]] = released
-            queue_end[node] = released
+                following[m[at.node_queue_end + node]] = released
+            m[at.node_queue_end + node] = released
             released += 1
         kept = 0
         for k in range(busy):
-            node = busy_nodes[k]
-            packet = current[node]
-            vc = inject(s, at, m, next_port, node, packet, sent[node], lengths[packet], on_vc[node], time)
+            node = m[at.node_busy + k]
+            packet = m[at.node_packet + node]
+            vc = inject(s, at, m, next_port, node, packet, m[at.node_sent + node], lengths[packet], m[at.node_on_vc + node], time)
             if vc >= 0:
                 moved = time
-                on_vc[node] = vc
-                sent[node] += 1
-                if sent[node] == lengths[packet]:
-                    sent[node] = 0
-                    current[node] = following[packet]
-            if current[node] >= 0:
-                busy_nodes[kept] = node
+                m[at.node_on_vc + node] = vc
+                m[at.node_sent + node] += 1
+                if m[at.node_sent + node] == lengths[packet]:
+                    m[at.node_sent + node] = 0
+                    m[at.node_packet + node] = following[packet]
+            if m[at.node_packet + node] >= 0:
+                m[at.node_busy + kept] = node
                 kept += 1
         busy = kept
 

@@ -111,11 +111,17 @@ class Layout(NamedTuple):
     last_credit: int
     last_credit_step: int
     link_flits: int
-    # Nodes: like output ports and output VCs, and the VC taken last.
+    # Nodes: like output ports and output VCs, and the VC taken last. The packet being sent, how many of its flits are,
+    # on which VC; the last packet in the queue. The nodes that have a packet.
     node_free: int
     node_credit: int
     node_occupied: int
     node_last_vc: int
+    node_packet: int
+    node_sent: int
+    node_on_vc: int
+    node_queue_end: int
+    node_busy: int
     # What arrives in each coming cycle, in a wheel of slots: flits and the VC they go to, credits.
     flits_due: int
     flit_due: int
@@ -154,7 +160,8 @@ def lay_out(s: Settings, routers: int) -> tuple[Layout, Memory]:
         **dict.fromkeys(("vc_grant_from", "vc_accept_from", "vc_winner", "vc_won_step", "vc_won_vc"), vcs),
         **dict.fromkeys(("switch_accept_from", "switch_vc_from", "switch_winner"), routers * inputs),
         **dict.fromkeys(("vc_done", "vc_won", "switch_done", "switch_won", "crossbar_step"), routers),
-        **dict.fromkeys(("node_free", "node_credit", "node_last_vc", "node_input"), s.nodes),
+        **dict.fromkeys(("node_free", "node_credit", "node_last_vc", "node_input", "node_packet"), s.nodes),
+        **dict.fromkeys(("node_sent", "node_on_vc", "node_queue_end", "node_busy"), s.nodes),
         **dict.fromkeys(("flits_due", "credits_due"), s.wheel),
         **dict.fromkeys(("flit_due", "flit_to"), s.wheel * s.slot),
         **dict.fromkeys(("active", "is_active"), routers),
@@ -178,7 +185,7 @@ def lay_out(s: Settings, routers: int) -> tuple[Layout, Memory]:
         fill(name, (1 << s.vcs) - 1)
     for name in ("down", "owner", "route_done", "vc_won_step", "vc_done", "switch_done", "crossbar_step"):
         fill(name, -1)
-    for name in ("last_departure", "last_credit", "last_credit_step", "node_last_vc"):
+    for name in ("last_departure", "last_credit", "last_credit_step", "node_last_vc", "node_packet"):
         fill(name, -1)
     # Among the VCs of a crossbar input the first is the input's own number.
     fill("switch_vc_from", np.arange(routers * inputs) % s.input_speedup)

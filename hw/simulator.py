@@ -71,7 +71,8 @@ def simulate(packets: Packets, network: Network, router: Router) -> Simulation:
     ejected = np.zeros(count, np.int64)
     columns = (packets.time - start, packets.source, packets.target, packets.flits)
     outcome, cycle, left = kernel.run(
-        settings, at, memory, network.next_port, *(column[order] for column in columns), ejected, _patience(settings)
+        settings, at, memory, network.next_port, *(column[order] for column in columns), ejected,
+        np.full(count, -1), _patience(settings),
     )
     if outcome == kernel.DEADLOCK:
         raise ChipError(
