@@ -14,7 +14,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from cannon_fx.hw.sim_state import WAITING, Layout, Settings
+from cannon_fx.hw.sim_state import IN_VC, OUT_VC, PORT, ROUTER, WAITING, Layout, Settings
 
 # The kernel is one function in the end: calls would copy eighty layout fields each and count references to the memory.
 INLINED: dict[str, Any] = {"cache": True, "error_model": "numpy", "forceinline": True, "_nrt": False}
@@ -53,19 +53,19 @@ def allocate_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, step: int)
     first_vc = first_port << s.vc_bits
     size = s.ports << s.vc_bits
     won = 0
-    outputs = m[at.vc_outputs + router]
+    outputs = m[at.vc_outputs + router * ROUTER]
     while outputs != 0:
         q = lowest(outputs)
         outputs &= outputs - 1
         port = first_port + q
-        free = m[at.free + port]
+        free = m[at.free + port * PORT]
         if s.vc_busy_when_full:
-            free &= m[at.credit + port]
+            free &= m[at.credit + port * PORT]
         if free == 0:
             continue
         base = q << s.vc_bits
         many = 0
-        ports = m[at.vc_inputs + port]
+        ports = m[at.vc_inputs + port * PORT]
         while ports != 0:
             p = lowest(ports)
             ports &= ports - 1
@@ -76,19 +76,19 @@ def allocate_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, step: int)
                 vcs &= vcs - 1
                 many += 1
         if many == 1:
-            start = m[at.vc_accept_from + first_vc + m[at.requesters]] - base
+            start = m[at.vc_accept_from + (first_vc + m[at.requesters]) * IN_VC] - base
             m[at.offer] = first_from(free, start if 0 <= start < s.vcs else 0)
         else:
             while free != 0:
                 c = lowest(free)
                 free &= free - 1
-                start = m[at.vc_grant_from + (port << s.vc_bits) + c]
+                start = m[at.vc_grant_from + ((port << s.vc_bits) + c) * OUT_VC]
                 chosen = 0
                 while chosen < many and m[at.requesters + chosen] < start:
                     chosen += 1
                 if chosen == many:
                     chosen = 0
-                accept = m[at.vc_accept_from + first_vc + m[at.requesters + chosen]]
+                accept = m[at.vc_accept_from + (first_vc + m[at.requesters + chosen]) * IN_VC]
                 now = m[at.offer + chosen]
                 if now < 0 or beyond(base + c, accept, size) < beyond(base + now, accept, size):
                     m[at.offer + chosen] = c
@@ -96,13 +96,13 @@ def allocate_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, step: int)
             c = m[at.offer + k]
             if c >= 0:
                 requester = m[at.requesters + k]
-                m[at.vc_grant_from + (port << s.vc_bits) + c] = requester + 1
-                m[at.vc_accept_from + first_vc + requester] = base + c + 1
-                m[at.vc_won_step + first_vc + requester] = step
-                m[at.vc_won_vc + first_vc + requester] = c
+                m[at.vc_grant_from + ((port << s.vc_bits) + c) * OUT_VC] = requester + 1
+                m[at.vc_accept_from + (first_vc + requester) * IN_VC] = base + c + 1
+                m[at.vc_won_step + (first_vc + requester) * IN_VC] = step
+                m[at.vc_won_vc + (first_vc + requester) * IN_VC] = c
                 m[at.vc_winner + first_vc + won] = first_vc + requester
                 won += 1
-    m[at.vc_won + router] = won
+    m[at.vc_won + router * ROUTER] = won
 
 
 @njit(**INLINED)
@@ -116,15 +116,15 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int) -> None
     lanes, taps = s.input_speedup, s.output_speedup
     inputs, outputs = s.ports * lanes, s.ports * taps
     first_port, first_in, first_out = router << s.port_bits, router * inputs, router * outputs
-    wanted = m[at.switch_outputs + router]
-    m[at.switch_won + router] = 0
+    wanted = m[at.switch_outputs + router * ROUTER]
+    m[at.switch_won + router * ROUTER] = 0
     if s.speculative:
-        wanted |= m[at.vc_outputs + router]
+        wanted |= m[at.vc_outputs + router * ROUTER]
     if wanted == 0:
         return
     if lanes == 1 and taps == 1 and wanted & (wanted - 1) == 0 and not s.speculative:
         q = lowest(wanted)
-        ports = m[at.switch_inputs + first_port + q]
+        ports = m[at.switch_inputs + (first_port + q) * PORT]
         if ports & (ports - 1) == 0:
             # The usual case, and the same outcome: one input asks for one output.
             p = lowest(ports)
@@ -134,7 +134,7 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int) -> None
             m[at.switch_accept_from + first_in + p] = q + 1
             m[at.switch_vc_from + first_in + p] = c + 1 if c + 1 < s.vcs else 0
             m[at.switch_winner + first_in] = ((first_port + p) << s.vc_bits) + c
-            m[at.switch_won + router] = 1
+            m[at.switch_won + router * ROUTER] = 1
             return
     for i in range(inputs):
         m[at.accepted + i] = outputs
@@ -146,10 +146,10 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int) -> None
         port = first_port + q
         for e in range(q * taps, q * taps + taps):
             m[at.granted + e] = inputs
-        guess = s.speculative and (m[at.free + port] & m[at.credit + port]) != 0
-        ports = m[at.switch_inputs + port]
+        guess = s.speculative and (m[at.free + port * PORT] & m[at.credit + port * PORT]) != 0
+        ports = m[at.switch_inputs + port * PORT]
         if guess:
-            ports |= m[at.vc_inputs + port]
+            ports |= m[at.vc_inputs + port * PORT]
         while ports != 0:
             p = lowest(ports)
             ports &= ports - 1
@@ -197,7 +197,7 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int) -> None
             p = i if lanes == 1 else i // lanes
             m[at.switch_winner + first_in + won] = ((first_port + p) << s.vc_bits) + c
             won += 1
-    m[at.switch_won + router] = won
+    m[at.switch_won + router * ROUTER] = won
 
 
 @njit(**INLINED)
@@ -205,14 +205,14 @@ def confirm_switch(s: Settings, at: Layout, m: np.ndarray, router: int, step: in
     """Drop the winners that cannot use the crossbar after all: no VC for a speculative one, or no credit."""
     first = router * s.ports * s.input_speedup
     kept = 0
-    for k in range(m[at.switch_won + router]):
+    for k in range(m[at.switch_won + router * ROUTER]):
         vc = m[at.switch_winner + first + k]
-        chosen = m[at.out_vc + vc]
-        if m[at.phase + vc] == WAITING:
-            if m[at.vc_won_step + vc] != step:
+        chosen = m[at.out_vc + vc * IN_VC]
+        if m[at.phase + vc * IN_VC] == WAITING:
+            if m[at.vc_won_step + vc * IN_VC] != step:
                 continue
-            chosen = m[at.vc_won_vc + vc]
-        if (m[at.credit + (router << s.port_bits) + m[at.out_port + vc]] >> chosen) & 1:
+            chosen = m[at.vc_won_vc + vc * IN_VC]
+        if (m[at.credit + ((router << s.port_bits) + m[at.out_port + vc * IN_VC]) * PORT] >> chosen) & 1:
             m[at.switch_winner + first + kept] = vc
             kept += 1
-    m[at.switch_won + router] = kept
+    m[at.switch_won + router * ROUTER] = kept

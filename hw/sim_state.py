@@ -52,67 +52,73 @@ class Settings(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where each part of the memory begins."""
+    """Where each field begins. Field f of record i is at `at.f + i * words of the record`."""
 
-    # Wires, which do not change. Per output port: the input port at the other end, or -1 where a node takes the
-    # flits; cycles until it is read there. Per input port: the output port at the other end, or -1 - node; cycles
-    # until a credit counts there. Per node: the input port it injects into.
-    down: int
-    flit_delay: int
-    up: int
-    credit_back: int
-    node_input: int
-    # Input VCs: phase, output port and output VC of the packet in front, ring buffer of flits.
+    # Input VCs, IN_VC words apart: phase, output port and output VC of the packet in front; front and length of the
+    # ring buffer of flits; where the VC allocator's accept begins; the step in which a VC was won last, and which.
     phase: int
     out_port: int
     out_vc: int
     front: int
     count: int
-    buffer: int
-    # Output VCs, seen from the upstream router: the input VC that sends on it, flits sent but not yet credited.
+    vc_accept_from: int
+    vc_won_step: int
+    vc_won_vc: int
+    # Output VCs, OUT_VC words apart, seen from the upstream router: the input VC that sends on it; flits sent but not
+    # yet credited; where the VC allocator's grant begins.
     owner: int
     occupied: int
-    # Output ports: masks of the VCs that can be allocated, and of those with a credit left.
+    vc_grant_from: int
+    # Output ports, PORT words apart: masks of the VCs that can be allocated and of those with a credit left, of the
+    # input ports with requests for a VC and for the switch; the input port at the other end, -1 for a node; cycles until
+    # a flit is read there; last cycle in which one left; flits that left.
     free: int
     credit: int
-    # Requests: masks of input VCs per (output port, input port), of input ports per output port, of outputs per router;
-    # and per router the number of input VCs that hold a VC and a flit, with or without a credit.
-    vc_request: int
     vc_inputs: int
-    vc_outputs: int
-    switch_request: int
     switch_inputs: int
-    switch_outputs: int
-    switch_waiting: int
-    # Routing stage: masks of VCs to route and being routed per input port; masks of the ports that have any, and the batch's end, per router.
+    down: int
+    flit_delay: int
+    last_departure: int
+    link_flits: int
+    # Input ports, in the same records: the output port at the other end, or -1 - node; cycles until a credit counts there;
+    # cycle and step of the last credit; masks of the VCs to route and being routed.
+    up: int
+    credit_back: int
+    last_credit: int
+    last_credit_step: int
     route_pending: int
     route_busy: int
+    # Routers, ROUTER words apart: masks of the outputs asked for a VC and for the switch; input VCs that hold a VC and a
+    # flit, with or without credit; masks of the ports with VCs to route and being routed; the cycle in which the
+    # batch in each stage is done, or -1, and its winners; the step in which the open batch enters the crossbar; whether
+    # the router is on the list of those with something to do.
+    vc_outputs: int
+    switch_outputs: int
+    switch_waiting: int
     route_ports: int
     route_busy_ports: int
     route_done: int
-    # Round-robin pointers: VC allocator (per output VC, per input VC), switch allocator, choice among an input's VCs.
-    vc_grant_from: int
-    vc_accept_from: int
+    vc_done: int
+    vc_won: int
+    switch_done: int
+    switch_won: int
+    crossbar_step: int
+    is_active: int
+    # Masks of the input VCs that request, per (output port, input port).
+    vc_request: int
+    switch_request: int
+    # Flits in the buffers of the input VCs, `depth` words apart.
+    buffer: int
+    # Round-robin pointers of the switch allocator per crossbar output and input, and of the choice among an input's VCs.
     switch_grant_from: int
     switch_accept_from: int
     switch_vc_from: int
-    # Allocations on their way to completion: when, how many, who. A VC also knows what it won and in which step.
-    vc_done: int
-    vc_won: int
+    # Input VCs that have won an output VC or the switch, per router.
     vc_winner: int
-    vc_won_step: int
-    vc_won_vc: int
-    switch_done: int
-    switch_won: int
     switch_winner: int
-    # Crossbar, links, credit wires: the step in which the open batch begins, the last cycle in which each was used.
-    crossbar_step: int
-    last_departure: int
-    last_credit: int
-    last_credit_step: int
-    link_flits: int
-    # Nodes: like output ports and output VCs, and the VC taken last. The packet being sent, how many of its flits are,
-    # on which VC; the last packet in the queue. The nodes that have a packet.
+    # Nodes: the input port injected into; like output ports and output VCs; the VC taken last; the packet being sent,
+    # how many of its flits are, on which VC; the last packet in the queue. The nodes that have a packet.
+    node_input: int
     node_free: int
     node_credit: int
     node_occupied: int
@@ -130,7 +136,6 @@ class Layout(NamedTuple):
     credit_to: int
     # Routers with something to do; and how many they are, and events in the wheel.
     active: int
-    is_active: int
     counters: int
     # Scratch of the allocators.
     requesters: int
@@ -142,51 +147,66 @@ class Layout(NamedTuple):
     accepted_output: int
 
 
+IN_VC, OUT_VC, PORT, ROUTER = 8, 4, 16, 16
+"""Words of a record; what is used together lies in one cache line or two."""
+
+_RECORDS = {"phase": IN_VC, "owner": OUT_VC, "free": PORT, "vc_outputs": ROUTER}
+"""First field of each kind of record, in the order of Layout."""
+
+_MINUS_ONE = (
+    "owner down vc_won_step last_departure last_credit last_credit_step "
+    "route_done vc_done switch_done crossbar_step node_last_vc node_packet"
+).split()
+
+
 def lay_out(s: Settings, routers: int) -> tuple[Layout, Memory]:
     """The empty network: every VC free, every credit at home, every round-robin pointer at its first entry.
 
-    The wires are left to be filled in.
+    The wires are left to be filled in: down, flit_delay, up, credit_back, node_input.
     """
     ports = routers << s.port_bits
     vcs = ports << s.vc_bits
     inputs, outputs = s.ports * s.input_speedup, s.ports * s.output_speedup
+    records = {"phase": vcs, "owner": vcs, "free": ports, "vc_outputs": routers}
     sizes = {
-        **dict.fromkeys(("down", "flit_delay", "up", "credit_back"), ports),
-        **dict.fromkeys(("phase", "out_port", "out_vc", "front", "count", "owner", "occupied"), vcs),
-        **dict.fromkeys(("free", "credit", "vc_inputs", "switch_inputs", "route_pending", "route_busy"), ports),
-        **dict.fromkeys(("last_departure", "last_credit", "last_credit_step", "link_flits"), ports),
         **dict.fromkeys(("vc_request", "switch_request"), ports << s.port_bits),
-        **dict.fromkeys(("vc_outputs", "switch_outputs", "switch_waiting", "route_ports", "route_busy_ports", "route_done"), routers),
-        **dict.fromkeys(("vc_grant_from", "vc_accept_from", "vc_winner", "vc_won_step", "vc_won_vc"), vcs),
-        **dict.fromkeys(("switch_accept_from", "switch_vc_from", "switch_winner"), routers * inputs),
-        **dict.fromkeys(("vc_done", "vc_won", "switch_done", "switch_won", "crossbar_step"), routers),
-        **dict.fromkeys(("node_free", "node_credit", "node_last_vc", "node_input", "node_packet"), s.nodes),
-        **dict.fromkeys(("node_sent", "node_on_vc", "node_queue_end", "node_busy"), s.nodes),
-        **dict.fromkeys(("flits_due", "credits_due"), s.wheel),
-        **dict.fromkeys(("flit_due", "flit_to"), s.wheel * s.slot),
-        **dict.fromkeys(("active", "is_active"), routers),
-        **dict.fromkeys(("requesters", "offer"), s.ports << s.vc_bits),
-        **dict.fromkeys(("granted", "granted_input", "granted_vc", "accepted", "accepted_output"), inputs + outputs),
         "buffer": vcs * s.depth,
         "switch_grant_from": routers * outputs,
+        **dict.fromkeys(("switch_accept_from", "switch_vc_from", "switch_winner"), routers * inputs),
+        "vc_winner": vcs,
+        **dict.fromkeys((name for name in Layout._fields if name.startswith("node_")), s.nodes),
         "node_occupied": s.nodes << s.vc_bits,
+        **dict.fromkeys(("flits_due", "credits_due"), s.wheel),
+        **dict.fromkeys(("flit_due", "flit_to"), s.wheel * s.slot),
         "credit_to": s.wheel * s.slot * s.input_speedup,
+        "active": routers,
         "counters": 2,
+        **dict.fromkeys(("requesters", "offer"), s.ports << s.vc_bits),
+        **dict.fromkeys(("granted", "granted_input", "granted_vc", "accepted", "accepted_output"), inputs + outputs),
     }
-    ends = np.cumsum([sizes[name] for name in Layout._fields])
-    at = Layout(*(int(end) - sizes[name] for name, end in zip(Layout._fields, ends, strict=True)))
-    memory = np.zeros(int(ends[-1]), np.int64)
+    end = 0
+    where: dict[str, tuple[int, int, int]] = {}  # begin, stride, number
+    record = (0, 0, 0)
+    for name in Layout._fields:
+        if name in sizes:
+            where[name] = (end, 1, sizes[name])
+            end += sizes[name]
+            continue
+        if name in records:
+            record = (end, _RECORDS[name], records[name])
+            end += record[1] * record[2]
+        where[name] = record
+        record = (record[0] + 1, *record[1:])
+    memory = np.zeros(end, np.int64)
 
     def fill(name: str, value: int | NDArray[np.int64]) -> None:
-        begin = getattr(at, name)
-        memory[begin : begin + sizes[name]] = value
+        begin, stride, number = where[name]
+        memory[begin : begin + stride * number : stride] = value
 
     for name in ("free", "credit", "node_free", "node_credit"):
         fill(name, (1 << s.vcs) - 1)
-    for name in ("down", "owner", "route_done", "vc_won_step", "vc_done", "switch_done", "crossbar_step"):
-        fill(name, -1)
-    for name in ("last_departure", "last_credit", "last_credit_step", "node_last_vc", "node_packet"):
+    for name in _MINUS_ONE:
         fill(name, -1)
     # Among the VCs of a crossbar input the first is the input's own number.
     fill("switch_vc_from", np.arange(routers * inputs) % s.input_speedup)
-    return at, memory
+    return Layout(**{name: begin for name, (begin, _, _) in where.items()}), memory

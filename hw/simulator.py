@@ -14,7 +14,7 @@ from cannon_fx.hw.errors import ChipError
 from cannon_fx.hw.network import Network
 from cannon_fx.hw.noc import Ints
 from cannon_fx.hw.router import Router
-from cannon_fx.hw.sim_state import Layout, Memory, Settings, lay_out
+from cannon_fx.hw.sim_state import PORT, Layout, Memory, Settings, lay_out
 from cannon_fx.hw.traffic import Packets
 
 MOST_PACKETS = 1 << 29
@@ -128,7 +128,8 @@ def _patience(settings: Settings) -> int:
 def _per_port(begin: int, network: Network, memory: Memory) -> Ints:
     """The part of the memory that holds one entry per port, as [routers, ports]."""
     stride = 1 << (network.ports - 1).bit_length()
-    return memory[begin : begin + network.routers * stride].reshape(network.routers, stride)[:, : network.ports]
+    part = memory[begin : begin + network.routers * stride * PORT : PORT]
+    return part.reshape(network.routers, stride)[:, : network.ports]
 
 
 def _connect(network: Network, router: Router, at: Layout, memory: Memory) -> None:
