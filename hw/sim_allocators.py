@@ -7,43 +7,26 @@ A pointer may stand one past the end, which means the beginning.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
+from cannon_fx.hw.compiled import inlined, lowest
 from cannon_fx.hw.sim_state import IN_VC, OUT_VC, PORT, ROUTER, WAITING, Layout, Settings
 
-# The kernel is one function in the end: calls would copy eighty layout fields each and count references to the memory.
-INLINED: dict[str, Any] = {"cache": True, "error_model": "numpy", "forceinline": True, "_nrt": False}
 
-
-@intrinsic
-def lowest(typing_context, mask):  # type: ignore[no-untyped-def]
-    """Index of the lowest set bit of a nonzero int64: one instruction that numba offers no function for."""
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.cttz(arguments[0], cgutils.true_bit)
-
-    return types.int64(types.int64), generate
-
-
-@njit(**INLINED)
+@inlined
 def first_from(mask: int, start: int) -> int:
     """Index of the first set bit of a nonzero mask, from `start` on and around."""
     above = mask >> start
     return start + lowest(above) if above != 0 else lowest(mask)
 
 
-@njit(**INLINED)
+@inlined
 def beyond(index: int, start: int, size: int) -> int:
     """How far `index` lies beyond `start` in a circle of `size`."""
     return index - start if index >= start else index - start + size
 
 
-@njit(**INLINED)
+@inlined
 def allocate_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> None:
     """Choose output VCs for waiting packets; the winners stay listed in vc_winner until their delay is over.
 
@@ -105,7 +88,7 @@ def allocate_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, step: int)
     m[at.vc_won + router * ROUTER] = won
 
 
-@njit(**INLINED)
+@inlined
 def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int) -> None:
     """Match inputs to outputs of the crossbar for one flit each; the winners are listed in switch_winner.
 
@@ -200,7 +183,7 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int) -> None
     m[at.switch_won + router * ROUTER] = won
 
 
-@njit(**INLINED)
+@inlined
 def confirm_switch(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> None:
     """Drop the winners that cannot use the crossbar after all: no VC for a speculative one, or no credit."""
     first = router * s.ports * s.input_speedup

@@ -60,7 +60,7 @@ class Layout(NamedTuple):
     out_port: int
     out_vc: int
     front: int
-    count: int
+    filled: int
     vc_accept_from: int
     vc_won_step: int
     vc_won_vc: int
@@ -70,8 +70,8 @@ class Layout(NamedTuple):
     occupied: int
     vc_grant_from: int
     # Output ports, PORT words apart: masks of the VCs that can be allocated and of those with a credit left, of the
-    # input ports with requests for a VC and for the switch; the input port at the other end, -1 for a node; cycles until
-    # a flit is read there; last cycle in which one left; flits that left.
+    # input ports with requests for a VC and for the switch; the input port at the other end, -1 for a node; cycles
+    # until a flit is read there; last cycle in which one left; flits that left.
     free: int
     credit: int
     vc_inputs: int
@@ -80,16 +80,16 @@ class Layout(NamedTuple):
     flit_delay: int
     last_departure: int
     link_flits: int
-    # Input ports, in the same records: the output port at the other end, or -1 - node; cycles until a credit counts there;
-    # cycle and step of the last credit; masks of the VCs to route and being routed.
+    # Input ports, in the same records: the output port at the other end, or -1 - node; cycles until a credit counts
+    # there; cycle and step of the last credit; masks of the VCs to route and being routed.
     up: int
     credit_back: int
     last_credit: int
     last_credit_step: int
     route_pending: int
     route_busy: int
-    # Routers, ROUTER words apart: masks of the outputs asked for a VC and for the switch; input VCs that hold a VC and a
-    # flit, with or without credit; masks of the ports with VCs to route and being routed; the cycle in which the
+    # Routers, ROUTER words apart: masks of the outputs asked for a VC and for the switch; input VCs that hold a VC and
+    # a flit, with or without credit; masks of the ports with VCs to route and being routed; the cycle in which the
     # batch in each stage is done, or -1, and its winners; the step in which the open batch enters the crossbar; whether
     # the router is on the list of those with something to do.
     vc_outputs: int
@@ -107,9 +107,11 @@ class Layout(NamedTuple):
     # Masks of the input VCs that request, per (output port, input port).
     vc_request: int
     switch_request: int
+    # Places of the input VCs in the queue for the switch, with output speedup.
+    queue_place: int
     # Flits in the buffers of the input VCs, `depth` words apart.
     buffer: int
-    # Round-robin pointers of the switch allocator per crossbar output and input, and of the choice among an input's VCs.
+    # Round-robin pointers of the switch allocator per crossbar output and input, and of an input's choice of VC.
     switch_grant_from: int
     switch_accept_from: int
     switch_vc_from: int
@@ -170,6 +172,7 @@ def lay_out(s: Settings, routers: int) -> tuple[Layout, Memory]:
     records = {"phase": vcs, "owner": vcs, "free": ports, "vc_outputs": routers}
     sizes = {
         **dict.fromkeys(("vc_request", "switch_request"), ports << s.port_bits),
+        "queue_place": vcs if s.output_speedup > 1 else 0,
         "buffer": vcs * s.depth,
         "switch_grant_from": routers * outputs,
         **dict.fromkeys(("switch_accept_from", "switch_vc_from", "switch_winner"), routers * inputs),

@@ -66,29 +66,35 @@ def simulate(packets: Packets, network: Network, router: Router) -> Simulation:
     at, memory = lay_out(settings, network.routers)
     _connect(network, router, at, memory)
     order = np.argsort(packets.time, kind="stable")
-    # Times count from the first packet, so that a late start costs nothing.
-    start = int(packets.time[order[0]]) if count else 0
     ejected = np.zeros(count, np.int64)
-    columns = (packets.time - start, packets.source, packets.target, packets.flits)
     outcome, cycle, left = kernel.run(
-        settings, at, memory, network.next_port, *(column[order] for column in columns), ejected,
-        np.full(count, -1), _patience(settings),
+        settings,
+        at,
+        memory,
+        network.next_port,
+        packets.time[order],
+        packets.source[order],
+        packets.target[order],
+        packets.flits[order],
+        ejected,
+        np.full(count, -1),
+        _patience(settings),
     )
     if outcome == kernel.DEADLOCK:
         raise ChipError(
-            f"the network is deadlocked at cycle {start + cycle}: {left} of {count} packets are left and no flit has "
+            f"the network is deadlocked at cycle {cycle}: {left} of {count} packets are left and no flit has "
             f"moved for {_patience(settings)} cycles. Use a routing without cycles (XY on a mesh, or a tree)."
         )
     latency = np.empty(count, np.int64)
-    latency[order] = ejected - columns[0][order]
+    latency[order] = ejected - packets.time[order]
     link_flits = _per_port(at.link_flits, network, memory).copy()
     return Simulation(
-        makespan_cycles=start + int(ejected.max()) if count else 0,
+        makespan_cycles=int(ejected.max()) if count else 0,
         latency_cycles=latency,
         link_flits=link_flits,
         flits=int(packets.flits.sum()),
         flit_hops=int(link_flits[:, :-1].sum()),
-        cycles=start + cycle,
+        cycles=cycle,
     )
 
 

@@ -63,7 +63,7 @@ class Packets:
                 time, source, target, flits = map(int, words)
             except ValueError as error:
                 raise ChipError(
-                    f"{origin}, line {number}: {line.strip()!r} is not a row of four integers: time source target flits."
+                    f"{origin}, line {number}: {line.strip()!r} is no row of four integers: time source target flits."
                 ) from error
             rows.append((time, source, target, flits))
         return cls.of_rows(rows)
@@ -127,8 +127,7 @@ def pattern(name: str, nodes: int) -> Target:
         "tornado": (
             edge * edge == nodes,
             "a square",
-            lambda s, rng: (s % edge + (edge + 1) // 2 - 1) % edge
-            + edge * ((s // edge + (edge + 1) // 2 - 1) % edge),
+            lambda s, rng: (s % edge + (edge + 1) // 2 - 1) % edge + edge * ((s // edge + (edge + 1) // 2 - 1) % edge),
         ),
         "neighbor": (
             edge * edge == nodes,
@@ -153,8 +152,8 @@ def synthetic(name: str, nodes: int, rate: float, packet_flits: int, cycles: int
     """
     if packet_flits < 1 or cycles < 0 or not 0 <= rate <= packet_flits:
         raise ChipError(
-            f"rate {rate} flits per node and cycle in packets of {packet_flits} flits over {cycles} cycles: give at least "
-            "1 flit, no negative cycles, and a rate from 0 to the packet length."
+            f"rate {rate} flits per node and cycle in packets of {packet_flits} flits over {cycles} cycles: give at "
+            "least 1 flit, no negative cycles, and a rate from 0 to the packet length."
         )
     rng = np.random.default_rng(seed)
     target = pattern(name, nodes)
