@@ -97,7 +97,8 @@ class Router(BaseModel):
     def zero_load_cycles(self, hops: int, packet_flits: int) -> int:
         """Latency of one packet alone on links of one cycle, creation to tail ejection.
 
-        Exact while the buffer covers the credit round trip; longer packets in smaller buffers take longer.
+        Exact while the buffer covers the credit round trip and the switch and the crossbar take one cycle each; else
+        a lower bound, since flits then wait for credits, or for the batch before them.
         """
         allocation = self.sw_alloc_delay if self.speculative else self.vc_alloc_delay + self.sw_alloc_delay
         return (self.routing_delay + allocation + self.crossbar_delay + 1) * (hops + 1) + 2 + packet_flits - 1
