@@ -206,7 +206,9 @@ def test_router_files_outside_the_model_are_refused(text: str, message: str) -> 
 
 
 def test_router_files_read_as_booksim_reads_them() -> None:
-    model, network = Router.parse("// a comment\ntopology = mesh; k = 16;\nnum_vcs=3 ; // more\ninternal_speedup = 2.0;")
+    model, network = Router.parse(
+        "// a comment\ntopology = mesh; k = 16;\nnum_vcs=3 ; // more\ninternal_speedup = 2.0;"
+    )
     assert model == Router(num_vcs=3, internal_speedup=2.0)
     assert network == {"topology": "mesh", "k": 16}
 
