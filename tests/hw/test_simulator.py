@@ -85,6 +85,16 @@ def check_trace(name: str, config: str) -> None:
     assert found.mean_packet_latency_cycles == pytest.approx(expected["packet_latency_avg"], rel=1e-5)
 
 
+@pytest.mark.parametrize("row", BOOKSIM["settings"]["rows"], ids=lambda row: str(row["options"]))
+def test_other_router_settings_equal_booksim(row: dict[str, Any]) -> None:
+    packets = synthetic("uniform", 25, 0.4, 4, 300, seed=3)
+    assert len(packets) == BOOKSIM["settings"]["packets"]
+    options = {**router(BOOKSIM["settings"]["base"]).model_dump(), **row["options"]}
+    found = simulate(packets, Network.mesh(Mesh(5, 5)), Router.of(options))
+    assert found.makespan_cycles == row["makespan"]
+    assert found.mean_packet_latency_cycles == pytest.approx(row["packet_latency_avg"], rel=1e-6)
+
+
 settings_of_routers = st.fixed_dictionaries(
     {
         "num_vcs": st.integers(1, 5),
