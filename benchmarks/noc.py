@@ -32,7 +32,7 @@ DATA = Path(__file__).parents[1] / "tests" / "data" / "noc"
 
 @dataclass(frozen=True)
 class Options:
-    """Synthetic rows: packets created after the warm-up count, the network runs empty at the end."""
+    """Synthetic rows: packets created after the warm-up count; traffic goes on as long again after them."""
 
     packets: int = 30_000
     """measured in rows below saturation; in others BookSim2's own window counts, since latency grows with it"""
@@ -82,12 +82,15 @@ def rates(reference: dict[str, Any], options: Options) -> list[dict[str, Any]]:
         per_cycle = edge * edge * rate / flits
         # BookSim2 stops after three sample periods at the earliest.
         window = 3 * (2000 if (case["traffic"], edge, flits) == ("uniform", 8, 1) else 1000)
-        cycles = options.warmup + (window if saturating else int(options.packets / per_cycle))
+        end = options.warmup + (window if saturating else int(options.packets / per_cycle))
+        # As in BookSim2 nodes go on sending while the measured packets are on their way.
+        cycles = end + options.warmup
         router, network = routers(reference)[case["config"]], Network.mesh(Mesh(edge, edge))
         latency = []
         for seed in range(8 if saturating else 1):
             packets = synthetic(case["traffic"], edge * edge, rate, flits, cycles, seed)
-            latency.append(simulate(packets, network, router).latency_cycles[packets.time >= options.warmup])
+            measured = (options.warmup <= packets.time) & (packets.time < end)
+            latency.append(simulate(packets, network, router).latency_cycles[measured])
         ours = np.concatenate(latency)
         found = row(name, case["config"], "mean latency", case["packet_latency_avg"], float(ours.mean()))
         # Standard error of the reference's mean if its packets were independent; their queues make it larger.
