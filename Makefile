@@ -25,6 +25,7 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/digits.py
 	$(BIN)/python benchmarks/planning.py
+	$(BIN)/python benchmarks/noc.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

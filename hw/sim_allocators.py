@@ -1,0 +1,201 @@
+"""The two separable allocators of a router: iSLIP, one iteration, round robin on both sides.
+
+Each output offers itself to the first requester from its pointer on; each requester takes the first offer
+from its own. Both pointers move behind a pair that was made, so a pair that has just won comes last.
+A pointer may stand one past the end, which means the beginning.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cannon_fx.hw.compiled import inlined, lowest
+from cannon_fx.hw.sim_state import IN_VC, OUT_VC, PORT, ROUTER, WAITING, Layout, Settings
+
+
+@inlined
+def first_from(mask: int, start: int) -> int:
+    """Index of the first set bit of a nonzero mask, from `start` on and around."""
+    above = mask >> start
+    return start + lowest(above) if above != 0 else lowest(mask)
+
+
+@inlined
+def beyond(index: int, start: int, size: int) -> int:
+    """How far `index` lies beyond `start` in a circle of `size`."""
+    return index - start if index >= start else index - start + size
+
+
+@inlined
+def allocate_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> None:
+    """Choose output VCs for waiting packets; the winners stay listed in vc_winner until their delay is over.
+
+    A packet asks for every free VC of its one output port, so output ports do not interfere.
+    """
+    first_port = router << s.port_bits
+    first_vc = first_port << s.vc_bits
+    size = s.ports << s.vc_bits
+    won = 0
+    outputs = m[at.vc_outputs + router * ROUTER]
+    while outputs != 0:
+        q = lowest(outputs)
+        outputs &= outputs - 1
+        port = first_port + q
+        free = m[at.free + port * PORT]
+        if s.vc_busy_when_full:
+            free &= m[at.credit + port * PORT]
+        if free == 0:
+            continue
+        base = q << s.vc_bits
+        many = 0
+        ports = m[at.vc_inputs + port * PORT]
+        while ports != 0:
+            p = lowest(ports)
+            ports &= ports - 1
+            vcs = m[at.vc_request + (port << s.port_bits) + p]
+            while vcs != 0:
+                m[at.requesters + many] = (p << s.vc_bits) + lowest(vcs)
+                m[at.offer + many] = -1
+                vcs &= vcs - 1
+                many += 1
+        if many == 1:
+            start = m[at.vc_accept_from + (first_vc + m[at.requesters]) * IN_VC] - base
+            m[at.offer] = first_from(free, start if 0 <= start < s.vcs else 0)
+        else:
+            while free != 0:
+                c = lowest(free)
+                free &= free - 1
+                start = m[at.vc_grant_from + ((port << s.vc_bits) + c) * OUT_VC]
+                chosen = 0
+                while chosen < many and m[at.requesters + chosen] < start:
+                    chosen += 1
+                if chosen == many:
+                    chosen = 0
+                accept = m[at.vc_accept_from + (first_vc + m[at.requesters + chosen]) * IN_VC]
+                now = m[at.offer + chosen]
+                if now < 0 or beyond(base + c, accept, size) < beyond(base + now, accept, size):
+                    m[at.offer + chosen] = c
+        for k in range(many):
+            c = m[at.offer + k]
+            if c >= 0:
+                requester = m[at.requesters + k]
+                m[at.vc_grant_from + ((port << s.vc_bits) + c) * OUT_VC] = requester + 1
+                m[at.vc_accept_from + (first_vc + requester) * IN_VC] = base + c + 1
+                m[at.vc_won_step + (first_vc + requester) * IN_VC] = step
+                m[at.vc_won_vc + (first_vc + requester) * IN_VC] = c
+                m[at.vc_winner + first_vc + won] = first_vc + requester
+                won += 1
+    m[at.vc_won + router * ROUTER] = won
+
+
+@inlined
+def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int) -> None:
+    """Match inputs to outputs of the crossbar for one flit each; the winners are listed in switch_winner.
+
+    With input speedup an input port has that many crossbar inputs, VC c at number c modulo the speedup;
+    with output speedup input port p reaches crossbar output p modulo the speedup of an output port.
+    A speculative request comes from a packet that still waits for its VC, and gives way to others of its own input.
+    """
+    lanes, taps = s.input_speedup, s.output_speedup
+    inputs, outputs = s.ports * lanes, s.ports * taps
+    first_port, first_in, first_out = router << s.port_bits, router * inputs, router * outputs
+    wanted = m[at.switch_outputs + router * ROUTER]
+    m[at.switch_won + router * ROUTER] = 0
+    if s.speculative:
+        wanted |= m[at.vc_outputs + router * ROUTER]
+    if wanted == 0:
+        return
+    if lanes == 1 and taps == 1 and wanted & (wanted - 1) == 0 and not s.speculative:
+        q = lowest(wanted)
+        ports = m[at.switch_inputs + (first_port + q) * PORT]
+        if ports & (ports - 1) == 0:
+            # The usual case, and the same outcome: one input asks for one output.
+            p = lowest(ports)
+            vcs = m[at.switch_request + ((first_port + q) << s.port_bits) + p]
+            c = first_from(vcs, m[at.switch_vc_from + first_in + p])
+            m[at.switch_grant_from + first_out + q] = p + 1
+            m[at.switch_accept_from + first_in + p] = q + 1
+            m[at.switch_vc_from + first_in + p] = c + 1 if c + 1 < s.vcs else 0
+            m[at.switch_winner + first_in] = ((first_port + p) << s.vc_bits) + c
+            m[at.switch_won + router * ROUTER] = 1
+            return
+    for i in range(inputs):
+        m[at.accepted + i] = outputs
+    # Grant: each crossbar output to the first of the inputs that ask for it, from its pointer on.
+    left = wanted
+    while left != 0:
+        q = lowest(left)
+        left &= left - 1
+        port = first_port + q
+        for e in range(q * taps, q * taps + taps):
+            m[at.granted + e] = inputs
+        guess = s.speculative and (m[at.free + port * PORT] & m[at.credit + port * PORT]) != 0
+        ports = m[at.switch_inputs + port * PORT]
+        if guess:
+            ports |= m[at.vc_inputs + port * PORT]
+        while ports != 0:
+            p = lowest(ports)
+            ports &= ports - 1
+            sure = m[at.switch_request + (port << s.port_bits) + p]
+            maybe = m[at.vc_request + (port << s.port_bits) + p] if guess else 0
+            e = q if taps == 1 else q * taps + p % taps
+            for lane in range(lanes):
+                vcs, others = sure, maybe
+                if lanes > 1:
+                    of_lane = 0
+                    for c in range(lane, s.vcs, lanes):
+                        of_lane |= 1 << c
+                    vcs &= of_lane
+                    others &= of_lane
+                if vcs == 0:
+                    vcs = others
+                if vcs != 0:
+                    i = p * lanes + lane
+                    distance = beyond(i, m[at.switch_grant_from + first_out + e], inputs)
+                    if distance < m[at.granted + e]:
+                        m[at.granted + e] = distance
+                        m[at.granted_input + e] = i
+                        m[at.granted_vc + e] = first_from(vcs, m[at.switch_vc_from + first_in + i])
+    # Accept: each crossbar input the first of the outputs granted to it, from its pointer on.
+    left = wanted
+    while left != 0:
+        q = lowest(left)
+        left &= left - 1
+        for e in range(q * taps, q * taps + taps):
+            if m[at.granted + e] < inputs:
+                i = m[at.granted_input + e]
+                distance = beyond(e, m[at.switch_accept_from + first_in + i], outputs)
+                if distance < m[at.accepted + i]:
+                    m[at.accepted + i] = distance
+                    m[at.accepted_output + i] = e
+    won = 0
+    for i in range(inputs):
+        if m[at.accepted + i] < outputs:
+            e = m[at.accepted_output + i]
+            c = m[at.granted_vc + e]
+            following = c + lanes
+            m[at.switch_grant_from + first_out + e] = i + 1
+            m[at.switch_accept_from + first_in + i] = e + 1
+            m[at.switch_vc_from + first_in + i] = following if following < s.vcs else following % s.vcs
+            p = i if lanes == 1 else i // lanes
+            m[at.switch_winner + first_in + won] = ((first_port + p) << s.vc_bits) + c
+            won += 1
+    m[at.switch_won + router * ROUTER] = won
+
+
+@inlined
+def confirm_switch(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> None:
+    """Drop the winners that cannot use the crossbar after all: no VC for a speculative one, or no credit."""
+    first = router * s.ports * s.input_speedup
+    kept = 0
+    for k in range(m[at.switch_won + router * ROUTER]):
+        vc = m[at.switch_winner + first + k]
+        chosen = m[at.out_vc + vc * IN_VC]
+        if m[at.phase + vc * IN_VC] == WAITING:
+            if m[at.vc_won_step + vc * IN_VC] != step:
+                continue
+            chosen = m[at.vc_won_vc + vc * IN_VC]
+        if (m[at.credit + ((router << s.port_bits) + m[at.out_port + vc * IN_VC]) * PORT] >> chosen) & 1:
+            m[at.switch_winner + first + kept] = vc
+            kept += 1
+    m[at.switch_won + router * ROUTER] = kept

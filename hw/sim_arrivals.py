@@ -1,0 +1,142 @@
+"""What reaches a router of the flit simulator: flits and credits, and the requests to its allocators they lead to."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cannon_fx.hw.compiled import inlined
+from cannon_fx.hw.sim_state import ACTIVE, IDLE, IN_VC, OUT_VC, PORT, ROUTER, ROUTING, WAITING, Layout, Settings
+
+ACTIVE_ROUTERS, EVENTS = 0, 1
+"""Counters in the memory: routers with something to do, flits and credits on their way."""
+
+
+@inlined
+def wake(at: Layout, m: np.ndarray, router: int) -> None:
+    if m[at.is_active + router * ROUTER] == 0:
+        m[at.is_active + router * ROUTER] = 1
+        m[at.active + m[at.counters + ACTIVE_ROUTERS]] = router
+        m[at.counters + ACTIVE_ROUTERS] += 1
+
+
+@inlined
+def request_switch(s: Settings, at: Layout, m: np.ndarray, vc: int) -> None:
+    """An input VC that holds an output VC, a flit and a credit asks for the crossbar."""
+    port = vc >> s.vc_bits
+    router = port >> s.port_bits
+    q = m[at.out_port + vc * IN_VC]
+    out = (router << s.port_bits) + q
+    p = port - (router << s.port_bits)
+    m[at.switch_request + (out << s.port_bits) + p] |= 1 << (vc - (port << s.vc_bits))
+    m[at.switch_inputs + out * PORT] |= 1 << p
+    m[at.switch_outputs + router * ROUTER] |= 1 << q
+
+
+@inlined
+def withdraw(requests: int, inputs: int, outputs: int, s: Settings, m: np.ndarray, vc: int, q: int) -> None:
+    """Take an input VC out of the requests for output port q of its router."""
+    port = vc >> s.vc_bits
+    router = port >> s.port_bits
+    out = (router << s.port_bits) + q
+    p = port - (router << s.port_bits)
+    m[requests + (out << s.port_bits) + p] &= ~(1 << (vc - (port << s.vc_bits)))
+    if m[requests + (out << s.port_bits) + p] == 0:
+        m[inputs + out * PORT] &= ~(1 << p)
+        if m[inputs + out * PORT] == 0:
+            m[outputs + router * ROUTER] &= ~(1 << q)
+
+
+@inlined
+def request_vc(s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, vc: int, target: int) -> None:
+    """The packet at the front of an input VC knows its output port and asks for a VC there."""
+    port = vc >> s.vc_bits
+    router = port >> s.port_bits
+    q = next_port[router, target]
+    out = (router << s.port_bits) + q
+    p = port - (router << s.port_bits)
+    m[at.phase + vc * IN_VC] = WAITING
+    m[at.out_port + vc * IN_VC] = q
+    m[at.vc_request + (out << s.port_bits) + p] |= 1 << (vc - (port << s.vc_bits))
+    m[at.vc_inputs + out * PORT] |= 1 << p
+    m[at.vc_outputs + router * ROUTER] |= 1 << q
+
+
+@inlined
+def begin_packet(s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, vc: int, targets: np.ndarray) -> None:
+    """A head flit has come to the front: route it, unless the previous router has done so (lookahead)."""
+    if s.routing_delay == 0:
+        flit = m[at.buffer + vc * s.depth + m[at.front + vc * IN_VC]]
+        request_vc(s, at, m, next_port, vc, targets[flit >> 2])
+    else:
+        port = vc >> s.vc_bits
+        m[at.phase + vc * IN_VC] = ROUTING
+        m[at.route_pending + port * PORT] |= 1 << (vc - (port << s.vc_bits))
+        router = port >> s.port_bits
+        m[at.route_ports + router * ROUTER] |= 1 << (port - (router << s.port_bits))
+
+
+@inlined
+def rank(s: Settings, at: Layout, m: np.ndarray, vc: int, step: int, at_the_end: bool) -> None:
+    """Note the place of an input VC in its router's queue for the switch.
+
+    The queue decides which of two flits comes first that cross to one output in one step, so it matters with
+    output speedup only. Requests keep their order, an arriving flit's comes last, a packet's that got its VC first.
+    """
+    if s.output_speedup > 1:
+        place = (step + 1) << (s.port_bits + s.vc_bits)
+        local = vc & ((1 << (s.port_bits + s.vc_bits)) - 1)
+        m[at.queue_place + vc] = (place if at_the_end else -place) + local
+
+
+@inlined
+def queue_order(s: Settings, at: Layout, m: np.ndarray, first: int, many: int) -> None:
+    """Sort the winners of the switch, which begin at `first`, by their places in the queue."""
+    for k in range(1, many):
+        vc = m[first + k]
+        j = k
+        while j > 0 and m[at.queue_place + m[first + j - 1]] > m[at.queue_place + vc]:
+            m[first + j] = m[first + j - 1]
+            j -= 1
+        m[first + j] = vc
+
+
+@inlined
+def take_flit(
+    s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, vc: int, flit: int, targets: np.ndarray, step: int
+) -> None:
+    """A flit arrives at an input VC."""
+    place = m[at.front + vc * IN_VC] + m[at.filled + vc * IN_VC]
+    if place >= s.depth:
+        place -= s.depth
+    m[at.buffer + vc * s.depth + place] = flit
+    m[at.filled + vc * IN_VC] += 1
+    router = vc >> (s.vc_bits + s.port_bits)
+    if m[at.phase + vc * IN_VC] == IDLE:
+        begin_packet(s, at, m, next_port, vc, targets)
+        rank(s, at, m, vc, step, True)
+        wake(at, m, router)
+    elif m[at.phase + vc * IN_VC] == ACTIVE and m[at.filled + vc * IN_VC] == 1:
+        m[at.switch_waiting + router * ROUTER] += 1
+        rank(s, at, m, vc, step, True)
+        if (
+            m[at.credit + ((router << s.port_bits) + m[at.out_port + vc * IN_VC]) * PORT] >> m[at.out_vc + vc * IN_VC]
+        ) & 1:
+            request_switch(s, at, m, vc)
+            wake(at, m, router)
+
+
+@inlined
+def take_credit(s: Settings, at: Layout, m: np.ndarray, out_vc: int) -> None:
+    """A credit arrives at an output VC: its packet may ask for the crossbar again."""
+    port = out_vc >> s.vc_bits
+    bit = 1 << (out_vc - (port << s.vc_bits))
+    m[at.credit + port * PORT] |= bit
+    m[at.occupied + out_vc * OUT_VC] -= 1
+    vc = m[at.owner + out_vc * OUT_VC]
+    if vc >= 0:
+        if m[at.filled + vc * IN_VC] > 0:
+            request_switch(s, at, m, vc)
+            wake(at, m, (port >> s.port_bits))
+    elif s.wait_for_tail_credit and m[at.occupied + out_vc * OUT_VC] == 0:
+        m[at.free + port * PORT] |= bit
+        wake(at, m, (port >> s.port_bits))

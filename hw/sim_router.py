@@ -1,0 +1,231 @@
+"""One internal step of a router of the flit simulator, and what leaves it.
+
+A step takes first all decisions, on the state as it was, then all their effects. A stage of more than one cycle works
+in batches, as in BookSim2: what comes while a batch is in it waits for its end.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from cannon_fx.hw.compiled import inlined, lowest
+from cannon_fx.hw.sim_allocators import allocate_switch, allocate_vcs, confirm_switch
+from cannon_fx.hw.sim_arrivals import EVENTS, begin_packet, queue_order, rank, request_switch, request_vc, withdraw
+from cannon_fx.hw.sim_state import ACTIVE, IDLE, IN_VC, OUT_VC, PORT, ROUTER, Layout, Settings
+
+
+@inlined
+def schedule_flit(s: Settings, at: Layout, m: np.ndarray, time: int, flit: int, to: int) -> None:
+    slot = time & (s.wheel - 1)
+    k = m[at.flits_due + slot]
+    m[at.flit_due + slot * s.slot + k] = flit
+    m[at.flit_to + slot * s.slot + k] = to
+    m[at.flits_due + slot] = k + 1
+    m[at.counters + EVENTS] += 1
+
+
+@inlined
+def schedule_credit(s: Settings, at: Layout, m: np.ndarray, time: int, to: int) -> None:
+    slot = time & (s.wheel - 1)
+    k = m[at.credits_due + slot]
+    m[at.credit_to + slot * s.slot * s.input_speedup + k] = to
+    m[at.credits_due + slot] = k + 1
+    m[at.counters + EVENTS] += 1
+
+
+@inlined
+def steps_before(s: Settings, time: int) -> int:
+    """Internal steps of a router before cycle `time`; internal speedup makes them more than the cycles."""
+    return time if s.internal_speedup == 1.0 else math.floor(time * s.internal_speedup + 1e-9)
+
+
+@inlined
+def time_of(s: Settings, step: int) -> int:
+    """Cycle of an internal step."""
+    if s.internal_speedup == 1.0:
+        return step
+    time = int(step / s.internal_speedup)
+    while steps_before(s, time + 1) <= step:
+        time += 1
+    while steps_before(s, time) > step:
+        time -= 1
+    return time
+
+
+@inlined
+def crossed(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> int:
+    """Cycle in which a flit that wins the crossbar in this step has passed it; it enters with the next batch."""
+    if s.crossbar_delay == 1 and s.internal_speedup == 1.0:
+        return step + 1
+    begin = m[at.crossbar_step + router * ROUTER]
+    if begin <= step:
+        end = begin
+        if begin >= 0 and s.crossbar_delay > 1:
+            end = steps_before(s, time_of(s, begin) + s.crossbar_delay - 1)
+        begin = max(step, end) + 1
+        m[at.crossbar_step + router * ROUTER] = begin
+    return time_of(s, begin) + s.crossbar_delay - 1
+
+
+@inlined
+def send(
+    s: Settings,
+    at: Layout,
+    m: np.ndarray,
+    next_port: np.ndarray,
+    router: int,
+    vc: int,
+    time: int,
+    step: int,
+    targets: np.ndarray,
+) -> None:
+    """The front flit of an input VC leaves through the crossbar; its slot's credit goes back."""
+    port = vc >> s.vc_bits
+    out = (router << s.port_bits) + m[at.out_port + vc * IN_VC]
+    chosen = m[at.out_vc + vc * IN_VC]
+    out_vc = (out << s.vc_bits) + chosen
+    flit = m[at.buffer + vc * s.depth + m[at.front + vc * IN_VC]]
+    m[at.front + vc * IN_VC] = m[at.front + vc * IN_VC] + 1 if m[at.front + vc * IN_VC] + 1 < s.depth else 0
+    m[at.filled + vc * IN_VC] -= 1
+    m[at.occupied + out_vc * OUT_VC] += 1
+    full = m[at.occupied + out_vc * OUT_VC] == s.depth
+    if full:
+        m[at.credit + out * PORT] &= ~(1 << chosen)
+
+    leaves = max(crossed(s, at, m, router, step), m[at.last_departure + out * PORT] + 1)
+    m[at.last_departure + out * PORT] = leaves
+    m[at.link_flits + out * PORT] += 1
+    down = m[at.down + out * PORT]
+    schedule_flit(
+        s,
+        at,
+        m,
+        leaves + m[at.flit_delay + out * PORT],
+        flit,
+        (down << s.vc_bits) + chosen if down >= 0 else -1 - out_vc,
+    )
+
+    # One credit message per input port and cycle; what one step frees goes into one message.
+    if m[at.last_credit_step + port * PORT] != step:
+        m[at.last_credit_step + port * PORT] = step
+        m[at.last_credit + port * PORT] = max(time, m[at.last_credit + port * PORT] + 1)
+    up = m[at.up + port * PORT]
+    c = vc - (port << s.vc_bits)
+    back = (up << s.vc_bits) + c if up >= 0 else -1 - (((-1 - up) << s.vc_bits) + c)
+    schedule_credit(s, at, m, m[at.last_credit + port * PORT] + m[at.credit_back + port * PORT], back)
+
+    if flit & 2:
+        m[at.owner + out_vc * OUT_VC] = -1
+        if not s.wait_for_tail_credit:
+            m[at.free + out * PORT] |= 1 << chosen
+        withdraw(at.switch_request, at.switch_inputs, at.switch_outputs, s, m, vc, m[at.out_port + vc * IN_VC])
+        m[at.switch_waiting + router * ROUTER] -= 1
+        if m[at.filled + vc * IN_VC] > 0:
+            begin_packet(s, at, m, next_port, vc, targets)
+        else:
+            m[at.phase + vc * IN_VC] = IDLE
+    elif m[at.filled + vc * IN_VC] == 0 or full:
+        withdraw(at.switch_request, at.switch_inputs, at.switch_outputs, s, m, vc, m[at.out_port + vc * IN_VC])
+        if m[at.filled + vc * IN_VC] == 0:
+            m[at.switch_waiting + router * ROUTER] -= 1
+
+
+@inlined
+def step_router(
+    s: Settings,
+    at: Layout,
+    m: np.ndarray,
+    next_port: np.ndarray,
+    router: int,
+    time: int,
+    step: int,
+    targets: np.ndarray,
+) -> bool:
+    """One internal step of a router. Returns whether it has something to do in the next."""
+    first = router << s.port_bits
+    # Decisions, on the state as it was.
+    if m[at.route_done + router * ROUTER] < 0 and m[at.route_ports + router * ROUTER] != 0:
+        ports = m[at.route_ports + router * ROUTER]
+        while ports != 0:
+            port = first + lowest(ports)
+            ports &= ports - 1
+            m[at.route_busy + port * PORT] = m[at.route_pending + port * PORT]
+            m[at.route_pending + port * PORT] = 0
+        m[at.route_busy_ports + router * ROUTER] = m[at.route_ports + router * ROUTER]
+        m[at.route_ports + router * ROUTER] = 0
+        m[at.route_done + router * ROUTER] = time + s.routing_delay - 1
+    if m[at.vc_done + router * ROUTER] < 0 and m[at.vc_outputs + router * ROUTER] != 0:
+        allocate_vcs(s, at, m, router, step)
+        m[at.vc_done + router * ROUTER] = time + s.vc_delay - 1
+    batch = s.switch_delay > 1 and m[at.switch_waiting + router * ROUTER] > 0
+    if m[at.switch_done + router * ROUTER] < 0 and (
+        m[at.switch_outputs + router * ROUTER] != 0
+        or batch
+        or (s.speculative and m[at.vc_outputs + router * ROUTER] != 0)
+    ):
+        allocate_switch(s, at, m, router)
+        m[at.switch_done + router * ROUTER] = time + s.switch_delay - 1
+    if m[at.switch_done + router * ROUTER] >= 0 and time >= m[at.switch_done + router * ROUTER]:
+        if s.speculative or s.switch_delay > 1:
+            confirm_switch(s, at, m, router, step)
+    # Their effects.
+    if m[at.route_done + router * ROUTER] >= 0 and time >= m[at.route_done + router * ROUTER]:
+        m[at.route_done + router * ROUTER] = -1
+        ports = m[at.route_busy_ports + router * ROUTER]
+        while ports != 0:
+            port = first + lowest(ports)
+            ports &= ports - 1
+            busy = m[at.route_busy + port * PORT]
+            while busy != 0:
+                vc = (port << s.vc_bits) + lowest(busy)
+                busy &= busy - 1
+                request_vc(
+                    s, at, m, next_port, vc, targets[m[at.buffer + vc * s.depth + m[at.front + vc * IN_VC]] >> 2]
+                )
+                if s.speculative:
+                    rank(s, at, m, vc, step, False)
+    if m[at.vc_done + router * ROUTER] >= 0 and time >= m[at.vc_done + router * ROUTER]:
+        m[at.vc_done + router * ROUTER] = -1
+        for k in range(m[at.vc_won + router * ROUTER]):
+            vc = m[at.vc_winner + (first << s.vc_bits) + k]
+            q = m[at.out_port + vc * IN_VC]
+            chosen = m[at.vc_won_vc + vc * IN_VC]
+            m[at.free + (first + q) * PORT] &= ~(1 << chosen)
+            m[at.owner + (((first + q) << s.vc_bits) + chosen) * OUT_VC] = vc
+            withdraw(at.vc_request, at.vc_inputs, at.vc_outputs, s, m, vc, q)
+            m[at.phase + vc * IN_VC] = ACTIVE
+            m[at.out_vc + vc * IN_VC] = chosen
+            if not s.speculative:
+                rank(s, at, m, vc, step, False)
+            m[at.switch_waiting + router * ROUTER] += 1
+            if (m[at.credit + (first + q) * PORT] >> chosen) & 1:
+                request_switch(s, at, m, vc)
+    if m[at.switch_done + router * ROUTER] >= 0 and time >= m[at.switch_done + router * ROUTER]:
+        m[at.switch_done + router * ROUTER] = -1
+        winners = at.switch_winner + router * s.ports * s.input_speedup
+        if s.output_speedup > 1:
+            queue_order(s, at, m, winners, m[at.switch_won + router * ROUTER])
+        for k in range(m[at.switch_won + router * ROUTER]):
+            send(s, at, m, next_port, router, m[winners + k], time, step, targets)
+
+    if (
+        m[at.route_ports + router * ROUTER] != 0
+        or m[at.route_done + router * ROUTER] >= 0
+        or m[at.switch_outputs + router * ROUTER] != 0
+        or m[at.switch_done + router * ROUTER] >= 0
+    ):
+        return True
+    if m[at.vc_done + router * ROUTER] >= 0 or (s.switch_delay > 1 and m[at.switch_waiting + router * ROUTER] > 0):
+        return True
+    # Packets that wait for a VC of an output without any do nothing until one comes free, which wakes the router.
+    outputs = m[at.vc_outputs + router * ROUTER]
+    if s.vc_delay > 1 or s.switch_delay > 1:
+        return outputs != 0
+    while outputs != 0:
+        port = first + lowest(outputs)
+        outputs &= outputs - 1
+        if m[at.free + port * PORT] != 0:
+            return True
+    return False

@@ -1,0 +1,215 @@
+"""Memory of the flit simulator: one int64 array, and where in it everything lies.
+
+One array because numba passes an array in seven machine words and counts references to it: fifty arrays
+made the simulator twenty times slower. `m[at.free + port]` reads "the free VCs of that port".
+
+Indices are bit fields, so that no division is needed to take them apart: input or output port p of router r is
+`(r << port_bits) + p`, its VC c is `(port << vc_bits) + c`. Sets of VCs and of ports are bit masks. A flit is
+`packet * 4 + 2 * is_tail + is_head`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+IDLE, ROUTING, WAITING, ACTIVE = range(4)
+"""What the packet at the front of an input VC does: nothing there, being routed, waits for a VC, holds one."""
+
+MASK_BITS = 62
+"""Widest set an int64 mask holds, with room for the sign and for one shift."""
+
+Memory = NDArray[np.int64]
+
+
+class Settings(NamedTuple):
+    """The router's parameters, and the sizes derived from them. Delays in cycles, depth in flits."""
+
+    nodes: int
+    ports: int
+    vcs: int
+    depth: int
+    routing_delay: int
+    vc_delay: int
+    switch_delay: int
+    crossbar_delay: int
+    credit_delay: int
+    speculative: bool
+    input_speedup: int
+    output_speedup: int
+    internal_speedup: float
+    wait_for_tail_credit: bool
+    vc_busy_when_full: bool
+    wheel: int
+    """slots of the wheel of coming cycles, a power of two"""
+    port_bits: int
+    vc_bits: int
+    """bits that hold a port number of a router, a VC number"""
+    slot: int
+    """flits that can arrive in one cycle"""
+
+
+class Layout(NamedTuple):
+    """Where each field begins. Field f of record i is at `at.f + i * words of the record`."""
+
+    # Input VCs, IN_VC words apart: phase, output port and output VC of the packet in front; front and length of the
+    # ring buffer of flits; where the VC allocator's accept begins; the step in which a VC was won last, and which.
+    phase: int
+    out_port: int
+    out_vc: int
+    front: int
+    filled: int
+    vc_accept_from: int
+    vc_won_step: int
+    vc_won_vc: int
+    # Output VCs, OUT_VC words apart, seen from the upstream router: the input VC that sends on it; flits sent but not
+    # yet credited; where the VC allocator's grant begins.
+    owner: int
+    occupied: int
+    vc_grant_from: int
+    # Output ports, PORT words apart: masks of the VCs that can be allocated and of those with a credit left, of the
+    # input ports with requests for a VC and for the switch; the input port at the other end, -1 for a node; cycles
+    # until a flit is read there; last cycle in which one left; flits that left.
+    free: int
+    credit: int
+    vc_inputs: int
+    switch_inputs: int
+    down: int
+    flit_delay: int
+    last_departure: int
+    link_flits: int
+    # Input ports, in the same records: the output port at the other end, or -1 - node; cycles until a credit counts
+    # there; cycle and step of the last credit; masks of the VCs to route and being routed.
+    up: int
+    credit_back: int
+    last_credit: int
+    last_credit_step: int
+    route_pending: int
+    route_busy: int
+    # Routers, ROUTER words apart: masks of the outputs asked for a VC and for the switch; input VCs that hold a VC and
+    # a flit, with or without credit; masks of the ports with VCs to route and being routed; the cycle in which the
+    # batch in each stage is done, or -1, and its winners; the step in which the open batch enters the crossbar; whether
+    # the router is on the list of those with something to do.
+    vc_outputs: int
+    switch_outputs: int
+    switch_waiting: int
+    route_ports: int
+    route_busy_ports: int
+    route_done: int
+    vc_done: int
+    vc_won: int
+    switch_done: int
+    switch_won: int
+    crossbar_step: int
+    is_active: int
+    # Masks of the input VCs that request, per (output port, input port).
+    vc_request: int
+    switch_request: int
+    # Places of the input VCs in the queue for the switch, with output speedup.
+    queue_place: int
+    # Flits in the buffers of the input VCs, `depth` words apart.
+    buffer: int
+    # Round-robin pointers of the switch allocator per crossbar output and input, and of an input's choice of VC.
+    switch_grant_from: int
+    switch_accept_from: int
+    switch_vc_from: int
+    # Input VCs that have won an output VC or the switch, per router.
+    vc_winner: int
+    switch_winner: int
+    # Nodes: the input port injected into; like output ports and output VCs; the VC taken last; the packet being sent,
+    # how many of its flits are, on which VC; the last packet in the queue. The nodes that have a packet.
+    node_input: int
+    node_free: int
+    node_credit: int
+    node_occupied: int
+    node_last_vc: int
+    node_packet: int
+    node_sent: int
+    node_on_vc: int
+    node_queue_end: int
+    node_busy: int
+    # What arrives in each coming cycle, in a wheel of slots: flits and the VC they go to, credits.
+    flits_due: int
+    flit_due: int
+    flit_to: int
+    credits_due: int
+    credit_to: int
+    # Routers with something to do; and how many they are, and events in the wheel.
+    active: int
+    counters: int
+    # Scratch of the allocators.
+    requesters: int
+    offer: int
+    granted: int
+    granted_input: int
+    granted_vc: int
+    accepted: int
+    accepted_output: int
+
+
+IN_VC, OUT_VC, PORT, ROUTER = 8, 4, 16, 16
+"""Words of a record; what is used together lies in one cache line or two."""
+
+_RECORDS = {"phase": IN_VC, "owner": OUT_VC, "free": PORT, "vc_outputs": ROUTER}
+"""First field of each kind of record, in the order of Layout."""
+
+_MINUS_ONE = (
+    "owner down vc_won_step last_departure last_credit last_credit_step "
+    "route_done vc_done switch_done crossbar_step node_last_vc node_packet"
+).split()
+
+
+def lay_out(s: Settings, routers: int) -> tuple[Layout, Memory]:
+    """The empty network: every VC free, every credit at home, every round-robin pointer at its first entry.
+
+    The wires are left to be filled in: down, flit_delay, up, credit_back, node_input.
+    """
+    ports = routers << s.port_bits
+    vcs = ports << s.vc_bits
+    inputs, outputs = s.ports * s.input_speedup, s.ports * s.output_speedup
+    records = {"phase": vcs, "owner": vcs, "free": ports, "vc_outputs": routers}
+    sizes = {
+        **dict.fromkeys(("vc_request", "switch_request"), ports << s.port_bits),
+        "queue_place": vcs if s.output_speedup > 1 else 0,
+        "buffer": vcs * s.depth,
+        "switch_grant_from": routers * outputs,
+        **dict.fromkeys(("switch_accept_from", "switch_vc_from", "switch_winner"), routers * inputs),
+        "vc_winner": vcs,
+        **dict.fromkeys((name for name in Layout._fields if name.startswith("node_")), s.nodes),
+        "node_occupied": s.nodes << s.vc_bits,
+        **dict.fromkeys(("flits_due", "credits_due"), s.wheel),
+        **dict.fromkeys(("flit_due", "flit_to"), s.wheel * s.slot),
+        "credit_to": s.wheel * s.slot * s.input_speedup,
+        "active": routers,
+        "counters": 2,
+        **dict.fromkeys(("requesters", "offer"), s.ports << s.vc_bits),
+        **dict.fromkeys(("granted", "granted_input", "granted_vc", "accepted", "accepted_output"), inputs + outputs),
+    }
+    end = 0
+    where: dict[str, tuple[int, int, int]] = {}  # begin, stride, number
+    record = (0, 0, 0)
+    for name in Layout._fields:
+        if name in sizes:
+            where[name] = (end, 1, sizes[name])
+            end += sizes[name]
+            continue
+        if name in records:
+            record = (end, _RECORDS[name], records[name])
+            end += record[1] * record[2]
+        where[name] = record
+        record = (record[0] + 1, *record[1:])
+    memory = np.zeros(end, np.int64)
+
+    def fill(name: str, value: int | NDArray[np.int64]) -> None:
+        begin, stride, number = where[name]
+        memory[begin : begin + stride * number : stride] = value
+
+    for name in ("free", "credit", "node_free", "node_credit"):
+        fill(name, (1 << s.vcs) - 1)
+    for name in _MINUS_ONE:
+        fill(name, -1)
+    # Among the VCs of a crossbar input the first is the input's own number.
+    fill("switch_vc_from", np.arange(routers * inputs) % s.input_speedup)
+    return Layout(**{name: begin for name, (begin, _, _) in where.items()}), memory

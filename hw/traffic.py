@@ -1,0 +1,162 @@
+"""Packets to simulate: from a trace file, a traffic matrix, or a synthetic pattern."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cannon_fx.hw.errors import ChipError
+from cannon_fx.hw.noc import Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Packets:
+    """One entry per packet, int64: creation `time` in cycles, `source` and `target` node, length in `flits`.
+
+    Raises ChipError for columns of different length, negative times and packets without flits.
+    """
+
+    time: Ints
+    source: Ints
+    target: Ints
+    flits: Ints
+
+    def __post_init__(self) -> None:
+        columns = ("time", "source", "target", "flits")
+        for name in columns:
+            given = np.asarray(getattr(self, name))
+            if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+                raise ChipError(f"packet column {name!r} must be a row of integers, not {given.dtype} {given.shape}.")
+            object.__setattr__(self, name, np.ascontiguousarray(given, np.int64))
+        lengths = {name: len(getattr(self, name)) for name in columns}
+        if len(set(lengths.values())) > 1:
+            raise ChipError(f"packet columns differ in length: {lengths}.")
+        for name, least in (("time", 0), ("flits", 1)):
+            wrong = getattr(self, name) < least
+            if wrong.any():
+                row = int(wrong.argmax())
+                raise ChipError(f"{name} {getattr(self, name)[row]} of packet {row} is below {least}.")
+        if self.flits.size and int(self.flits.max()) >= 1 << 31:
+            raise ChipError(f"a packet of {self.flits.max()} flits is too long. Split it.")
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    @classmethod
+    def of_rows(cls, rows: list[tuple[int, int, int, int]]) -> Packets:
+        """From (time, source, target, flits) rows."""
+        return cls(*np.array(rows, np.int64).reshape(-1, 4).T)
+
+    @classmethod
+    def parse(cls, text: str, origin: str = "trace") -> Packets:
+        """From trace text: rows `time source target flits`, `#` starts a comment. Raises ChipError."""
+        rows = []
+        for number, line in enumerate(text.splitlines(), 1):
+            words = line.split("#", 1)[0].split()
+            if not words:
+                continue
+            try:
+                time, source, target, flits = map(int, words)
+            except ValueError as error:
+                raise ChipError(
+                    f"{origin}, line {number}: {line.strip()!r} is no row of four integers: time source target flits."
+                ) from error
+            rows.append((time, source, target, flits))
+        return cls.of_rows(rows)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Packets:
+        """`parse` of a file. Raises ChipError."""
+        try:
+            text = Path(path).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ChipError(f"cannot read the trace {str(path)!r}: {error}. Give a readable file.") from error
+        return cls.parse(text, str(path))
+
+    @classmethod
+    def of_matrix(cls, flits: Ints, packet_flits: int, interval_cycles: int = 0) -> Packets:
+        """Every source sends `flits[source, target]` in packets of `packet_flits`, the last one shorter.
+
+        Packet r of every pair is created at cycle r * interval_cycles. Raises ChipError for a matrix that is not
+        square, holds NaN, fractions or negative numbers, and for a packet length below 1.
+        """
+        given = np.asarray(flits)
+        if given.ndim != 2 or given.shape[0] != given.shape[1]:
+            raise ChipError(f"a traffic matrix is square, [nodes, nodes], not {list(given.shape)}.")
+        if not np.isfinite(given).all() or (given < 0).any() or (given != np.floor(given)).any():
+            raise ChipError("a traffic matrix holds numbers of flits: whole, finite and not negative.")
+        if packet_flits < 1 or interval_cycles < 0:
+            raise ChipError(f"packets of {packet_flits} flits every {interval_cycles} cycles: give at least 1 and 0.")
+        source, target = np.nonzero(given)
+        total = given[source, target].astype(np.int64)
+        count = -(-total // packet_flits)
+        pair = np.repeat(np.arange(len(count)), count)
+        turn = np.arange(len(pair)) - np.repeat(np.cumsum(count) - count, count)
+        length = np.minimum(packet_flits, total[pair] - turn * packet_flits)
+        order = np.argsort(turn, kind="stable")
+        columns = (turn * interval_cycles, source[pair], target[pair], length)
+        return cls(*(column[order] for column in columns))
+
+
+Target = Callable[[Ints, np.random.Generator], Ints]
+
+
+def pattern(name: str, nodes: int) -> Target:
+    """Target of each packet of a source, for a pattern of BookSim2's on `nodes` nodes. Raises ChipError."""
+    bits, edge = nodes.bit_length() - 1, math.isqrt(nodes)
+    power = nodes == 1 << bits
+    half, low = nodes // 2, (1 << (bits // 2)) - 1
+    patterns: dict[str, tuple[bool, str, Target]] = {
+        "uniform": (True, "", lambda s, rng: rng.integers(0, nodes, len(s))),
+        "transpose": (
+            power and bits % 2 == 0,
+            "an even power of two",
+            lambda s, rng: ((s >> (bits // 2)) & low) | ((s & low) << (bits // 2)),
+        ),
+        "bitcomp": (power, "a power of two", lambda s, rng: ~s & (nodes - 1)),
+        "bitrev": (
+            power,
+            "a power of two",
+            lambda s, rng: np.sum([((s >> b) & 1) << (bits - 1 - b) for b in range(bits)], axis=0, dtype=np.int64),
+        ),
+        "shuffle": (power, "a power of two", lambda s, rng: ((s << 1) & (nodes - 1)) | (s >> max(bits - 1, 0))),
+        "tornado": (
+            edge * edge == nodes,
+            "a square",
+            lambda s, rng: (s % edge + (edge + 1) // 2 - 1) % edge + edge * ((s // edge + (edge + 1) // 2 - 1) % edge),
+        ),
+        "neighbor": (
+            edge * edge == nodes,
+            "a square",
+            lambda s, rng: (s % edge + 1) % edge + edge * ((s // edge + 1) % edge),
+        ),
+        "asymmetric": (nodes % 2 == 0, "even", lambda s, rng: s % half + half * rng.integers(0, 2, len(s))),
+    }
+    if name not in patterns:
+        raise ChipError(f"unknown traffic pattern {name!r}: choose one of {', '.join(patterns)}.")
+    fits, needs, target = patterns[name]
+    if not fits:
+        raise ChipError(f"traffic pattern {name!r} needs a number of nodes that is {needs}, not {nodes}.")
+    return target
+
+
+def synthetic(name: str, nodes: int, rate: float, packet_flits: int, cycles: int, seed: int = 0) -> Packets:
+    """Bernoulli traffic: every node creates a packet in a cycle with probability rate / packet_flits.
+
+    `rate` in flits per node and cycle, `cycles` long. As in BookSim2, uniform traffic includes packets to oneself.
+    Raises ChipError.
+    """
+    if packet_flits < 1 or cycles < 0 or not 0 <= rate <= packet_flits:
+        raise ChipError(
+            f"rate {rate} flits per node and cycle in packets of {packet_flits} flits over {cycles} cycles: give at "
+            "least 1 flit, no negative cycles, and a rate from 0 to the packet length."
+        )
+    rng = np.random.default_rng(seed)
+    target = pattern(name, nodes)
+    created = rng.random((cycles, nodes)) < rate / packet_flits
+    time, source = np.nonzero(created)
+    return Packets(time, source, target(source, rng), np.full(len(time), packet_flits))

@@ -1,0 +1,252 @@
+"""The flit simulator against BookSim2, and what must hold for any traffic."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cannon_fx.hw.errors import ChipError
+from cannon_fx.hw.network import Network
+from cannon_fx.hw.noc import Mesh
+from cannon_fx.hw.router import Router
+from cannon_fx.hw.simulator import simulate
+from cannon_fx.hw.traffic import Packets, synthetic
+
+DATA = Path(__file__).parents[1] / "data" / "noc"
+BOOKSIM: dict[str, Any] = json.loads((DATA / "booksim.json").read_text("utf-8"))
+LONG = ("uniform_0.1_1flit_8x8",)
+
+
+def router(config: str) -> Router:
+    lines = "".join(f"{key} = {value};\n" for key, value in BOOKSIM["configs"][config].items())
+    return Router.parse(lines)[0]
+
+
+def rows(*packets: tuple[int, int, int, int]) -> Packets:
+    return Packets.of_rows(list(packets))
+
+
+MESH = Network.mesh(Mesh(8, 8))
+
+
+@pytest.mark.parametrize("case", BOOKSIM["zero_load"], ids=lambda case: case["config"])
+def test_zero_load_latency_is_exact(case: dict[str, Any]) -> None:
+    for flits, by_hops in case["latency_by_hops"].items():
+        for hops, cycles in by_hops.items():
+            x = min(int(hops), 7)
+            target = x + 8 * (int(hops) - x)
+            found = simulate(rows((0, 0, target, int(flits))), MESH, router(case["config"]))
+            assert found.latency_cycles.tolist() == [cycles]
+            assert found.flit_hops == int(flits) * int(hops)
+
+
+def test_the_zero_load_formula_is_what_the_simulator_does() -> None:
+    fast, slow = {"routing_delay": 0, "speculative": True}, {"st_final_delay": 2, "vc_alloc_delay": 2}
+    for options, flits in (({}, 3), (fast, 3), (slow, 1)):
+        model = Router.of(options)
+        for hops in range(8):
+            found = simulate(rows((5, 0, hops, flits)), MESH, model)
+            assert found.latency_cycles.tolist() == [model.zero_load_cycles(hops, flits)]
+
+
+@pytest.mark.parametrize("row", BOOKSIM["single_flow_rate"], ids=lambda row: f"{row['config']}-{row['packet_size']}")
+def test_one_flow_streams_at_the_measured_rate(row: dict[str, Any]) -> None:
+    size = row["packet_size"]
+    packets = rows(*[(0, 0, 7, size)] * (row["flits"] // size))
+    assert simulate(packets, MESH, router(row["config"])).makespan_cycles == pytest.approx(row["makespan"], rel=0.002)
+
+
+@pytest.mark.parametrize("config", BOOKSIM["configs"])
+@pytest.mark.parametrize("name", [case for case in BOOKSIM["trace_cases"] if case not in LONG])
+def test_traces_equal_booksim(name: str, config: str) -> None:
+    check_trace(name, config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", BOOKSIM["configs"])
+@pytest.mark.parametrize("name", LONG)
+def test_long_traces_equal_booksim(name: str, config: str) -> None:
+    check_trace(name, config)
+
+
+def check_trace(name: str, config: str) -> None:
+    case = BOOKSIM["trace_cases"][name]
+    expected = case["results"][config]
+    found = simulate(Packets.load(DATA / f"{name}.txt"), MESH, router(config))
+    assert (len(found.latency_cycles), found.flits) == (case["packets"], case["flits"])
+    assert found.makespan_cycles == expected["makespan"]
+    # The reference has six digits.
+    assert found.mean_packet_latency_cycles == pytest.approx(expected["packet_latency_avg"], rel=1e-5)
+
+
+@pytest.mark.parametrize("row", BOOKSIM["settings"]["rows"], ids=lambda row: str(row["options"]))
+def test_other_router_settings_equal_booksim(row: dict[str, Any]) -> None:
+    packets = synthetic("uniform", 25, 0.4, 4, 300, seed=3)
+    assert len(packets) == BOOKSIM["settings"]["packets"]
+    options = {**router(BOOKSIM["settings"]["base"]).model_dump(), **row["options"]}
+    found = simulate(packets, Network.mesh(Mesh(5, 5)), Router.of(options))
+    assert found.makespan_cycles == row["makespan"]
+    assert found.mean_packet_latency_cycles == pytest.approx(row["packet_latency_avg"], rel=1e-6)
+
+
+settings_of_routers = st.fixed_dictionaries(
+    {
+        "num_vcs": st.integers(1, 5),
+        "vc_buf_size": st.integers(1, 6),
+        "routing_delay": st.integers(0, 3),
+        "sw_alloc_delay": st.integers(1, 2),
+        "st_final_delay": st.integers(1, 3),
+        "credit_delay": st.integers(0, 3),
+        "speculative": st.booleans(),
+        "wait_for_tail_credit": st.booleans(),
+        "vc_busy_when_full": st.booleans(),
+        "input_speedup": st.integers(1, 3),
+        "output_speedup": st.integers(1, 2),
+        "internal_speedup": st.sampled_from([1.0, 1.5, 2.0]),
+    }
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), columns=st.integers(1, 5), lines=st.integers(1, 5), options=settings_of_routers)
+def test_every_flit_arrives_on_its_way_and_never_early(
+    data: st.DataObject, columns: int, lines: int, options: dict[str, Any]
+) -> None:
+    mesh, model = Mesh(columns, lines), Router.of(options)
+    tile = st.integers(0, mesh.routers - 1)
+    packets = rows(*data.draw(st.lists(st.tuples(st.integers(0, 50), tile, tile, st.integers(1, 9)), max_size=60)))
+    found = simulate(packets, Network.mesh(mesh), model)
+    hops = mesh.hops(packets.source, packets.target)
+    assert found.flits == packets.flits.sum()
+    assert found.flit_hops == (packets.flits * hops).sum()
+    assert found.link_flits[:, -1].tolist() == np.bincount(packets.target, packets.flits, mesh.routers).tolist()
+    phase = np.zeros(len(packets), np.int64)
+    loads = mesh.link_loads(phase, packets.source, packets.target, packets.flits, 1)[0]
+    assert np.array_equal(found.link_flits[:, :4].T.reshape(loads.shape), loads)
+    if options["internal_speedup"] == 1.0:
+        least = [model.zero_load_cycles(h, f) for h, f in zip(hops.tolist(), packets.flits.tolist(), strict=True)]
+        assert (found.latency_cycles >= least).all()
+    again = simulate(packets, Network.mesh(mesh), model)
+    assert np.array_equal(found.latency_cycles, again.latency_cycles)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    times=st.lists(st.integers(0, 20), min_size=1, max_size=20),
+    order=st.randoms(use_true_random=False),
+    config=st.sampled_from(list(BOOKSIM["configs"])),
+)
+def test_flows_that_share_nothing_do_not_see_each_other(times: list[int], order: Any, config: str) -> None:
+    alone = simulate(rows(*((t, 0, 3, 4) for t in sorted(times))), MESH, router(config))
+    both = [(t, 8 * y, 8 * y + 3, 4) for t in sorted(times) for y in (0, 6)]
+    order.shuffle(both)
+    found = simulate(rows(*both), MESH, router(config))
+    for source in (0, 48):
+        mine = [latency for latency, row in zip(found.latency_cycles, both, strict=True) if row[1] == source]
+        assert sorted(mine) == sorted(alone.latency_cycles)
+
+
+def test_idle_time_costs_nothing_and_shifts_everything() -> None:
+    near = simulate(rows((0, 0, 9, 2)), MESH, Router())
+    far = simulate(rows((0, 0, 9, 2), (10**12, 0, 9, 2)), MESH, Router())
+    assert far.latency_cycles.tolist() == near.latency_cycles.tolist() * 2
+    assert far.makespan_cycles == 10**12 + near.makespan_cycles
+    assert simulate(rows(), MESH, Router()).makespan_cycles == 0
+
+
+def test_a_tree_routes_by_table_and_a_ring_that_locks_says_so() -> None:
+    tree = Network.table(7, [(0, 1), (0, 2), (1, 3), (1, 4), (2, 5), (2, 6)])
+    packets = rows((0, 3, 4, 3), (0, 3, 6, 2), (0, 5, 5, 1))
+    assert tree.hops(packets.source, packets.target).tolist() == [2, 4, 0]
+    assert simulate(packets, tree, Router()).flit_hops == 3 * 2 + 2 * 4
+    ring = Network.table(4, [(0, 1), (1, 2), (2, 3), (3, 0)])
+    circle = rows(*((0, s, (s + 2) % 4, 40) for s in range(4) for _ in range(3)))
+    blocked = Network(ring.neighbour, ring.neighbour_port, ring.delay, clockwise(ring), False)
+    with pytest.raises(ChipError, match="deadlocked at cycle"):
+        simulate(circle, blocked, Router(num_vcs=1, vc_buf_size=2))
+
+
+def clockwise(ring: Network) -> Any:
+    """The ring's routing table when everything goes to the next higher number."""
+    table = ring.next_port.copy()
+    for router in range(4):
+        onward = ring.neighbour[router].tolist().index((router + 1) % 4)
+        table[router, np.arange(4) != router] = onward
+    return table
+
+
+@pytest.mark.parametrize(
+    ("packet", "message"),
+    [
+        ((0, 0, 64, 1), "target 64 of packet 0 lies outside"),
+        ((0, -1, 3, 1), "source -1 of packet 0 lies outside"),
+        ((-1, 0, 3, 1), "time -1 of packet 0"),
+        ((0, 0, 3, 0), "flits 0 of packet 0"),
+    ],
+)
+def test_impossible_packets_are_refused(packet: tuple[int, int, int, int], message: str) -> None:
+    with pytest.raises(ChipError, match=message):
+        simulate(rows(packet), MESH, Router())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("num_vcs = 0;", "num_vcs"),
+        ("num_vcs = 2.5;", "num_vcs"),
+        ("vc_buf_size = 4", "does not end with"),
+        ("what is this;", "cannot read"),
+        ("hold_switch_for_packet = 1;", "hold_switch_for_packet = 1 is not modelled"),
+        ("sw_allocator = wavefront;", "wavefront"),
+        ("nonsense = 1;", "nonsense is not an option"),
+        ("internal_speedup = 0.5;", "internal_speedup"),
+        ("st_final_delay = 0;", "at least 1 cycle"),
+        ("speculative = 1; vc_alloc_delay = 2;", "vc_alloc_delay above"),
+    ],
+)
+def test_router_files_outside_the_model_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ChipError, match=message):
+        Router.parse(text)
+
+
+def test_router_files_read_as_booksim_reads_them() -> None:
+    model, network = Router.parse(
+        "// a comment\ntopology = mesh; k = 16;\nnum_vcs=3 ; // more\ninternal_speedup = 2.0;"
+    )
+    assert model == Router(num_vcs=3, internal_speedup=2.0)
+    assert network == {"topology": "mesh", "k": 16}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Packets.parse("0 1 2"), "line 1"),
+        (lambda: Packets.of_matrix(np.ones((2, 3)), 1), "square"),
+        (lambda: Packets.of_matrix(np.array([[0, np.nan], [1, 0]]), 1), "finite"),
+        (lambda: Packets.of_matrix(np.array([[0, -1], [1, 0]]), 1), "negative"),
+        (lambda: synthetic("uniform", 64, -0.1, 1, 10), "rate"),
+        (lambda: synthetic("swirl", 64, 0.1, 1, 10), "unknown traffic pattern"),
+        (lambda: synthetic("transpose", 60, 0.1, 1, 10), "even power of two"),
+        (lambda: Network.table(4, [(0, 1), (2, 3)]), "several pieces"),
+        (lambda: Network.table(2, [(0, 5)]), "does not join"),
+    ],
+)
+def test_impossible_traffic_and_networks_are_refused(make: Any, message: str) -> None:
+    with pytest.raises(ChipError, match=message):
+        make()
+
+
+def test_a_matrix_becomes_packets_of_the_asked_length() -> None:
+    matrix = np.array([[0, 7], [2, 0]])
+    packets = Packets.of_matrix(matrix, 3, interval_cycles=5)
+    again = np.zeros_like(matrix)
+    np.add.at(again, (packets.source, packets.target), packets.flits)
+    assert np.array_equal(again, matrix)
+    assert packets.flits.tolist() == [3, 2, 3, 1]
+    assert packets.time.tolist() == [0, 0, 5, 10]
