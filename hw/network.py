@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cannon_fx.hw.errors import ChipError
-from cannon_fx.hw.noc import EAST, NORTH, SOUTH, STEP, WEST, Ints, Mesh
-from cannon_fx.hw.sim_state import MASK_BITS
+from .errors import ChipError
+from .noc import EAST, NORTH, SOUTH, STEP, WEST, Ints, Mesh
+from .sim_state import MASK_BITS
 
 BACK = {EAST: WEST, WEST: EAST, SOUTH: NORTH, NORTH: SOUTH}
 

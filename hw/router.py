@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cannon_fx.hw.errors import ChipError
+from .errors import ChipError
 
 Delay = Annotated[int, Field(ge=0, le=1000, strict=True)]
 Stage = Annotated[int, Field(ge=1, le=1000, strict=True)]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cannon_fx.hw.compiled import inlined, lowest
-from cannon_fx.hw.sim_state import IN_VC, OUT_VC, PORT, ROUTER, WAITING, Layout, Settings
+from .compiled import inlined, lowest
+from .sim_state import IN_VC, OUT_VC, PORT, ROUTER, WAITING, Layout, Settings
 
 
 @inlined

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cannon_fx.hw.compiled import inlined
-from cannon_fx.hw.sim_state import ACTIVE, IDLE, IN_VC, OUT_VC, PORT, ROUTER, ROUTING, WAITING, Layout, Settings
+from .compiled import inlined
+from .sim_state import ACTIVE, IDLE, IN_VC, OUT_VC, PORT, ROUTER, ROUTING, WAITING, Layout, Settings
 
 ACTIVE_ROUTERS, EVENTS = 0, 1
 """Counters in the memory: routers with something to do, flits and credits on their way."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from cannon_fx.hw.compiled import compiled, inlined
-from cannon_fx.hw.sim_allocators import first_from
-from cannon_fx.hw.sim_arrivals import ACTIVE_ROUTERS, EVENTS, take_credit, take_flit
-from cannon_fx.hw.sim_router import schedule_credit, schedule_flit, step_router, steps_before
-from cannon_fx.hw.sim_state import ROUTER, Layout, Settings
+from .compiled import compiled, inlined
+from .sim_allocators import first_from
+from .sim_arrivals import ACTIVE_ROUTERS, EVENTS, take_credit, take_flit
+from .sim_router import schedule_credit, schedule_flit, step_router, steps_before
+from .sim_state import ROUTER, Layout, Settings
 
 DONE, DEADLOCK = 0, 1
 

@@ -10,10 +10,10 @@ import math
 
 import numpy as np
 
-from cannon_fx.hw.compiled import inlined, lowest
-from cannon_fx.hw.sim_allocators import allocate_switch, allocate_vcs, confirm_switch
-from cannon_fx.hw.sim_arrivals import EVENTS, begin_packet, queue_order, rank, request_switch, request_vc, withdraw
-from cannon_fx.hw.sim_state import ACTIVE, IDLE, IN_VC, OUT_VC, PORT, ROUTER, Layout, Settings
+from .compiled import inlined, lowest
+from .sim_allocators import allocate_switch, allocate_vcs, confirm_switch
+from .sim_arrivals import EVENTS, begin_packet, queue_order, rank, request_switch, request_vc, withdraw
+from .sim_state import ACTIVE, IDLE, IN_VC, OUT_VC, PORT, ROUTER, Layout, Settings
 
 
 @inlined

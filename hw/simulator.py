@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cannon_fx.hw import sim_kernel as kernel
-from cannon_fx.hw.errors import ChipError
-from cannon_fx.hw.network import Network
-from cannon_fx.hw.noc import Ints
-from cannon_fx.hw.router import Router
-from cannon_fx.hw.sim_state import PORT, Layout, Memory, Settings, lay_out
-from cannon_fx.hw.traffic import Packets
+from . import sim_kernel as kernel
+from .errors import ChipError
+from .network import Network
+from .noc import Ints
+from .router import Router
+from .sim_state import PORT, Layout, Memory, Settings, lay_out
+from .traffic import Packets
 
 MOST_PACKETS = 1 << 29
 """A flit is a packet number and two flags in 32 bits."""

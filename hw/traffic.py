@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cannon_fx.hw.errors import ChipError
-from cannon_fx.hw.noc import Ints
+from .errors import ChipError
+from .noc import Ints
 
 
 @dataclass(frozen=True, eq=False)
