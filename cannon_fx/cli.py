@@ -151,13 +151,10 @@ def optimize(options: Optimize) -> None:
         (out / CHECKPOINT).unlink()
     except (KeyboardInterrupt, Exception) as stop:  # a user's network may raise anything
         interrupted = isinstance(stop, KeyboardInterrupt)
-        why = (
-            "stopped."
-            if interrupted
-            else str(stop)
-            if isinstance(stop, CannonError)
-            else f"{type(stop).__name__}: {stop}"
-        )
+        if interrupted:
+            why = "stopped."
+        else:
+            why = str(stop) if isinstance(stop, CannonError) else f"{type(stop).__name__}: {stop}."
         if (out / CHECKPOINT).exists():
             say(f"{why} The last checkpoint is safe in {out}. Go on with:\n  {command} --resume")
         else:

@@ -85,7 +85,11 @@ class Run:
         """Makes the run's folder. Raises RunError when it exists or cannot be made."""
         try:
             folder.mkdir(parents=True)
-            atomic_write_text(folder / CONFIG, self.config.toml())
+            try:
+                atomic_write_text(folder / CONFIG, self.config.toml())
+            except OSError:
+                self.abandon(folder)
+                raise
         except FileExistsError:
             self.refuse(folder)
         except OSError as error:
