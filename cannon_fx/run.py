@@ -64,6 +64,7 @@ class Run:
         self.plan: Plan = plan(self.base, self._sample(), **self._mapping())
         check_fit(self.base, self.plan, self.data, config)
         self.full = self.plan.cost()
+        self.identity = self._identity()
         budget = Budget.parse(config.budget)
         check_feasible(self.plan, budget.metric, budget.limit(self.full))
         self.stages = [Stage("base", config.dense_epochs)] if config.dense_epochs else []
@@ -122,7 +123,7 @@ class Run:
             raise RunError(
                 f"the checkpoint {str(path)!r} cannot be read ({type(error).__name__}). Start again with another --out."
             ) from error
-        for key, value in self._identity().items():
+        for key, value in self.identity.items():
             if saved.get(key) != value:
                 raise RunError(
                     f"the run in {str(folder)!r} was started with {key} = {saved.get(key)!r}, now it is {value!r}. "
@@ -214,7 +215,7 @@ class Run:
 
     def _checkpoint(self, folder: Path, number: int, training: Training) -> None:
         state: dict[str, Any] = {
-            "identity": self._identity(),
+            "identity": self.identity,
             "stage": number,
             "training": training.state_dict(),
             "results": self.results,

@@ -29,8 +29,6 @@ class Network:
     neighbour_port: Ints
     delay: Ints
     next_port: NDArray[np.int8]
-    deadlock_free: bool
-    """whether the routing is known to be free of cyclic waiting"""
 
     @property
     def routers(self) -> int:
@@ -62,7 +60,7 @@ class Network:
             neighbour_port[inside, direction] = BACK[direction]
         right, down = x[None, :] - x[:, None], y[None, :] - y[:, None]
         next_port = np.select([right > 0, right < 0, down > 0, down < 0], [EAST, WEST, SOUTH, NORTH], 4)
-        return cls(neighbour, neighbour_port, np.ones_like(neighbour), next_port.astype(np.int8), True)
+        return cls(neighbour, neighbour_port, np.ones_like(neighbour), next_port.astype(np.int8))
 
     @classmethod
     def table(cls, routers: int, edges: Iterable[tuple[int, int]], link_cycles: int = 1) -> Network:
@@ -102,5 +100,4 @@ class Network:
         if (next_port < 0).any():
             a, b = map(int, np.argwhere(next_port < 0)[0])
             raise ChipError(f"the network is in several pieces: no path from router {a} to router {b}. Add links.")
-        is_tree = sum(map(len, order)) == 2 * (routers - 1)
-        return cls(neighbour, neighbour_port, np.full_like(neighbour, link_cycles), next_port, is_tree)
+        return cls(neighbour, neighbour_port, np.full_like(neighbour, link_cycles), next_port)

@@ -14,7 +14,7 @@ from cannon_fx.errors import RunError
 from cannon_fx.modules import BlockSparse
 from cannon_fx.plans import Keep, Plan
 from cannon_fx.train.budget import Budget, measure
-from cannon_fx.train.landing import Importance, check_feasible, land
+from cannon_fx.train.landing import Importance, check_feasible, land, price_list
 from cannon_fx.train.penalty import Penalty, effective_rate
 
 UPDATES = 50
@@ -40,7 +40,6 @@ class BudgetControl:
         self, plan: Plan, modules: Mapping[str, BlockSparse], budget: Budget, steps: int, cost_blind: bool = False
     ) -> None:
         self.plan, self.modules, self.budget, self.steps = plan, modules, budget, steps
-        self.cost_blind = cost_blind
         if steps < 1:
             raise RunError(f"a descent of {steps} steps is none: give at least one optimiser step.")
         if frozen := [name for name, module in modules.items() if not module.weight.requires_grad]:
@@ -51,7 +50,8 @@ class BudgetControl:
         dense = cost(plan, plan.full())
         self.dense, self.limit = self._measure(dense), budget.limit(dense)
         check_feasible(plan, budget.metric, self.limit)
-        self.penalty = Penalty(plan, modules, cost_blind)
+        self.prices = price_list(plan, cost_blind)
+        self.penalty = Penalty(plan, modules, self.prices)
         self.step = 0
         self.taylor = {name: torch.zeros(m.pattern.shape, device=m.weight.device) for name, m in modules.items()}
 
@@ -90,7 +90,8 @@ class BudgetControl:
                 self.taylor[name].lerp_(known, MEMORY)
 
     def _update(self, optimizer: Optimizer) -> None:
-        keep = land(self.plan, self._importance(), self.budget.metric, self._target(self.step), self.cost_blind)
+        target = self._target(self.step)
+        keep = land(self.plan, self.prices, self._importance(), self.budget.metric, target)
         for name, module in self.modules.items():
             module.cut(torch.from_numpy(keep[name]))
         if not self.landed:

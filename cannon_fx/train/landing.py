@@ -60,6 +60,11 @@ def equal_prices(layer: Layer) -> Prices:
     return Prices(np.ones((layer.column_blocks, layer.groups)), np.zeros((layer.column_blocks, layer.row_blocks)))
 
 
+def price_list(plan: Plan, cost_blind: bool = False) -> dict[str, Prices]:
+    """Per layer name, what connections cost, or what a cost-blind method takes them to cost."""
+    return {layer.name: equal_prices(layer) if cost_blind else prices(plan, layer) for layer in plan.layers}
+
+
 def minimal(plan: Plan, metric: Metric) -> dict[str, NDArray[np.bool_]]:
     """The cheapest masks that leave every layer alive: one connection each.
 
@@ -102,16 +107,15 @@ def check_feasible(plan: Plan, metric: Metric, limit: float) -> None:
         )
 
 
-def land(plan: Plan, importance: Importance, metric: Metric, limit: float, cost_blind: bool = False) -> Keep:
+def land(plan: Plan, priced: Mapping[str, Prices], importance: Importance, metric: Metric, limit: float) -> Keep:
     """Masks of the largest total importance, greedily, whose exact cost is at most `limit`.
 
     Every layer keeps at least its best bundle if the limit allows, else what `minimal` keeps.
-    `cost_blind` ranks by importance alone; the limit is met all the same, if check_feasible says that it can.
+    `priced` ranks (see price_list); whatever it says, the limit is met, if check_feasible says that it can.
     """
     ranked: list[Bundle] = []
     for index, layer in enumerate(plan.layers):
-        price = equal_prices(layer) if cost_blind else prices(plan, layer)
-        ranked += bundles_of(index, layer, price, importance[layer.name])
+        ranked += bundles_of(index, layer, priced[layer.name], importance[layer.name])
     ranked.sort(key=lambda bundle: -bundle.ratio)
     best = {bundle.layer: bundle for bundle in reversed(ranked)}
     alive = list(best.values())

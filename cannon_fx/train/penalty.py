@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from cannon_fx.cost import prices
+from cannon_fx.cost import Prices
 from cannon_fx.modules import BlockSparse
 from cannon_fx.plans import Keep, Plan
 
@@ -35,21 +35,17 @@ class Penalty:
     so `strength` has no unit: 1 / (strength x rate) steps bring an average idle connection to zero.
     """
 
-    def __init__(self, plan: Plan, modules: Mapping[str, BlockSparse], cost_blind: bool) -> None:
-        self.plan, self.modules, self.cost_blind = plan, modules, cost_blind
+    def __init__(self, plan: Plan, modules: Mapping[str, BlockSparse], prices: Mapping[str, Prices]) -> None:
+        self.plan, self.modules, self.prices = plan, modules, prices
         self.strength = 0.0
         self.factors: dict[str, Tensor] = {}
-        self.prices = {layer.name: prices(plan, layer) for layer in plan.layers}
         self.scale = {name: float(module.weight.detach().square().mean().sqrt()) for name, module in modules.items()}
         self.reprice(plan.full())
 
     def reprice(self, keep: Keep) -> None:
         """Prices when only `keep` is left: a tile's partial sums are shared by the connections it still has."""
         relative = {
-            layer.name: np.ones_like(keep[layer.name], np.float64)
-            if self.cost_blind
-            else self.prices[layer.name].per_connection(layer, keep[layer.name])
-            for layer in self.plan.layers
+            layer.name: self.prices[layer.name].per_connection(layer, keep[layer.name]) for layer in self.plan.layers
         }
         mean = float(np.concatenate([price.ravel() for price in relative.values()]).mean()) or 1.0
         for layer in self.plan.layers:

@@ -167,7 +167,7 @@ def test_a_tree_routes_by_table_and_a_ring_that_locks_says_so() -> None:
     assert simulate(packets, tree, Router()).flit_hops == 3 * 2 + 2 * 4
     ring = Network.table(4, [(0, 1), (1, 2), (2, 3), (3, 0)])
     circle = rows(*((0, s, (s + 2) % 4, 40) for s in range(4) for _ in range(3)))
-    blocked = Network(ring.neighbour, ring.neighbour_port, ring.delay, clockwise(ring), False)
+    blocked = Network(ring.neighbour, ring.neighbour_port, ring.delay, clockwise(ring))
     with pytest.raises(ChipError, match="deadlocked at cycle"):
         simulate(circle, blocked, Router(num_vcs=1, vc_buf_size=2))
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cannon_fx import InfeasibleError, plan
 from cannon_fx.cost import Prices, cost, layer_cost, prices, single_costs
 from cannon_fx.train.budget import UNIT, Budget, measure
-from cannon_fx.train.landing import bundles_of, check_feasible, land
+from cannon_fx.train.landing import bundles_of, check_feasible, land, price_list
 
 
 def importance(p, seed: int, power: float = 2.0):  # type: ignore[no-untyped-def]
@@ -40,7 +40,7 @@ def test_lands_near_the_best_of_all_masks() -> None:
         values = np.array([sum((worth[n] * m[n]).sum() for n in names) for m in masks])
         for divisor in (1.5, 2, 3):
             limit = energies.max() / divisor
-            kept = land(p, worth, "energy", limit)
+            kept = land(p, price_list(p), worth, "energy", limit)
             assert cost(p, kept).energy_pj <= limit
             shares.append(sum((worth[n] * kept[n]).sum() for n in names) / values[energies <= limit].max())
     assert np.mean(shares) > 0.95
@@ -62,7 +62,7 @@ def test_limit_is_met_and_every_layer_lives(seed: int, metric: str, share: float
         check_feasible(p, metric, limit)
     except InfeasibleError:
         return
-    kept = land(p, importance(p, seed), metric, limit, cost_blind)
+    kept = land(p, price_list(p, cost_blind), importance(p, seed), metric, limit)
     found = cost(p, kept)
     assert measure(metric, found.energy_pj, found.latency_cycles) <= limit
     assert all(mask.any() for mask in kept.values())
@@ -84,12 +84,12 @@ def test_energy_budget_is_used_up(divisor: float) -> None:
     """Between 97 % and 100 % of what was asked."""
     p = _residual_plan()
     limit = cost(p, p.full()).energy_pj / divisor
-    assert 0.97 * limit <= cost(p, land(p, importance(p, 3), "energy", limit)).energy_pj <= limit
+    assert 0.97 * limit <= cost(p, land(p, price_list(p), importance(p, 3), "energy", limit)).energy_pj <= limit
 
 
 def test_nothing_is_cut_without_need() -> None:
     p = _residual_plan()
-    kept = land(p, {n: m * 0.0 for n, m in p.full().items()}, "energy", cost(p, p.full()).energy_pj)
+    kept = land(p, price_list(p), {n: m * 0.0 for n, m in p.full().items()}, "energy", cost(p, p.full()).energy_pj)
     assert all(mask.all() for mask in kept.values()), "not even what is worth nothing"
 
 
@@ -123,7 +123,7 @@ def test_infeasible_budget_names_the_least_value(metric: str, chip: str) -> None
         check_feasible(p, metric, least * 0.99)
     limit = least * (1 + 1e-12)
     check_feasible(p, metric, limit)
-    kept = cost(p, land(p, importance(p, 0), metric, limit))
+    kept = cost(p, land(p, price_list(p), importance(p, 0), metric, limit))
     assert measure(metric, kept.energy_pj, kept.latency_cycles) <= limit
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cannon_fx import apply_cannon
 from cannon_fx.cost import prices
+from cannon_fx.train.landing import price_list
 from cannon_fx.train.penalty import Penalty, effective_rate
 
 
@@ -25,7 +26,7 @@ def blocks(weight: Tensor, out_block: int, group_size: int) -> dict[tuple[int, i
 @pytest.fixture
 def penalty(network: nn.Module, image: Tensor) -> Penalty:
     plan = apply_cannon(network, image, chip="demo-32nm", group_size=3)
-    made = Penalty(plan, plan.modules, cost_blind=False)
+    made = Penalty(plan, plan.modules, price_list(plan))
     made.strength = 0.7
     return made
 
@@ -71,7 +72,7 @@ def test_proximal_step_minimises_its_objective(penalty: Penalty, momentum: float
 
 def test_cost_blind_prices_are_equal(network: nn.Module, image: Tensor) -> None:
     plan = apply_cannon(network, image, chip="demo-32nm", group_size=4)
-    penalty = Penalty(plan, plan.modules, cost_blind=True)
+    penalty = Penalty(plan, plan.modules, price_list(plan, cost_blind=True))
     for layer in plan.layers:
         relative = penalty.factors[layer.name].numpy() / (
             penalty.scale[layer.name] * np.sqrt(layer.weights_of_connection)
