@@ -11,8 +11,8 @@ from cannon_fx.plans import Plan
 
 def summary(plan: Plan, cost: Cost, width: int = 110) -> str:
     """Layers, tiles and costs per inference, with every layer that is not mapped and why."""
-    mesh = plan.placed().mesh
-    table = Table(title=f"{plan.tiles} tiles of chip {plan.chip.name} on a {mesh.columns} x {mesh.rows} mesh")
+    grid, topology = plan.placed().grid, plan.chip.noc.topology
+    table = Table(title=f"{plan.tiles} tiles of chip {plan.chip.name} on a {grid.columns} x {grid.rows} {topology}")
     table.add_column("layer", no_wrap=True)
     for column in ("weight", "tiles IxJ", "connections", "energy (pJ)", "share", "latency (cycles)"):
         table.add_column(column, justify="right", no_wrap=True)

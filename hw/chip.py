@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ChipError
+from .router import Router
 
 Count = Annotated[int, Field(gt=0, le=1_000_000, strict=True)]
 Positive = Annotated[float, Field(gt=0, le=1e9, strict=True, allow_inf_nan=False)]
@@ -50,36 +51,67 @@ class Precision(_Section):
     partial_sum_bits: Count
 
 
-class Noc(_Section):
-    """The network-on-chip. Without `columns` and `rows` the mesh is the smallest square that holds the network."""
+Topology = Literal["mesh", "torus", "ring", "cmesh", "tree", "chiplets"]
 
-    topology: Literal["mesh"]
-    routing: Literal["xy"]
+
+class Noc(_Section):
+    """The network-on-chip. Without `columns` and `rows` it is the smallest square that holds the network.
+
+    A ring has `columns` routers in one row; a tree has `columns` leaves. `concentration` tiles share a router of a
+    cmesh, and is the arity of a tree. `link_mm` is the pitch from router to router. With `multicast`, routers copy
+    flits: what several tiles need from one passes every link of the tree of its ways once.
+    """
+
+    topology: Topology
+    routing: Literal["xy", "yx"] = "xy"
     columns: Count | None = None
     rows: Count | None = None
+    concentration: Count = 1
+    multicast: Annotated[bool, Field(strict=True)] = False
     flit_bits: Count
     packet_flits: Count
-    vcs: Count
-    buffer_flits: Count
     clock_ghz: Positive
     link_mm: Positive
-    router_cycles: Count
     link_cycles: Count
-    endpoint_cycles: Annotated[int, Field(ge=0, strict=True)]
-    credit_cycles: Count
     port: tuple[Coordinate, Coordinate] = (0, 0)
+    router: Router
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if (self.columns is None) != (self.rows is None):
-            raise ValueError("give both columns and rows, or neither (the mesh is then sized to the network)")
-        if self.columns is not None and self.rows is not None:
-            if self.columns * self.rows > MAX_ROUTERS:
-                raise ValueError(f"a mesh of {self.columns} x {self.rows} is more than {MAX_ROUTERS} routers")
-            x, y = self.port
-            if x >= self.columns or y >= self.rows:
-                raise ValueError(f"port {x, y} lies outside the {self.columns} x {self.rows} mesh")
+        if self.topology in ("ring", "tree"):
+            if self.rows is not None or self.port[1] != 0:
+                raise ValueError(f"a {self.topology} has no rows: give columns alone, or nothing, and a port [x, 0]")
+        elif (self.columns is None) != (self.rows is None):
+            raise ValueError("give both columns and rows, or neither (the network is then sized to its tiles)")
+        if self.columns is not None:
+            rows = self.rows or 1
+            if self.columns * rows > MAX_ROUTERS:
+                raise ValueError(f"{self.columns} x {rows} is more than {MAX_ROUTERS} routers")
+            if self.port[0] >= self.columns or self.port[1] >= rows:
+                raise ValueError(f"port {self.port} lies outside the {self.columns} x {rows} {self.topology}")
+        if self.topology == "cmesh" and self.concentration < 2:
+            raise ValueError("a cmesh has at least 2 tiles per router: give concentration = 2 or more")
+        if self.topology == "tree" and self.concentration < 2:
+            raise ValueError("a tree has at least 2 branches: give concentration = 2 or more")
+        if self.topology not in ("cmesh", "tree") and self.concentration > 1:
+            raise ValueError(f"a {self.topology} has one tile per router: leave concentration out")
+        if self.topology in ("torus", "ring") and self.router.num_vcs < 2:
+            raise ValueError(f"a {self.topology} needs at least 2 VCs to be free of deadlock: give router.num_vcs = 2")
         return self
+
+
+class Nop(_Section):
+    """The network-on-package of a chip of chiplets: links that cross from one chiplet to the next.
+
+    `chiplet_columns` x `chiplet_rows` tiles make a chiplet. A crossing takes `link_cycles`, passes one flit every
+    `cycles_per_flit`, and costs `pj_per_bit`.
+    """
+
+    chiplet_columns: Count
+    chiplet_rows: Count
+    link_cycles: Count
+    cycles_per_flit: Count
+    pj_per_bit: NonNegative
 
 
 class Energy(_Section):
@@ -105,7 +137,14 @@ class Chip(_Section):
     tile: Tile
     precision: Precision
     noc: Noc
+    nop: Nop | None = None
     energy: Energy
+
+    @model_validator(mode="after")
+    def _has_its_package(self) -> Self:
+        if (self.noc.topology == "chiplets") != (self.nop is not None):
+            raise ValueError("a chip of chiplets, and no other, has a [nop] section")
+        return self
 
     @model_validator(mode="after")
     def _holds_a_weight(self) -> Self:
@@ -137,19 +176,6 @@ class Chip(_Section):
     def static_pj_per_router_cycle(self) -> float:
         """Leakage and clock energy of one router in one cycle, pJ (1 mW for 1 ns is 1 pJ)."""
         return (self.energy.router_leakage_mw + self.energy.router_clock_mw) / self.noc.clock_ghz
-
-    @property
-    def flits_per_cycle(self) -> float:
-        """Sustained rate of one link, in flits per cycle.
-
-        One virtual channel takes up the next packet's routing and allocation only after the last tail
-        has left, and waits for credits: min(L / (L + 2), buffer / credit round trip), as measured on
-        BookSim2. Several virtual channels overlap those waits. For packets longer than a buffer they
-        overlap less than this model says (measured 0.68 for 4 VCs x 4 flits and 8-flit packets).
-        """
-        packet = self.noc.packet_flits
-        one_vc = min(packet / (packet + 2), self.noc.buffer_flits / self.noc.credit_cycles)
-        return min(1.0, self.noc.vcs * one_vc)
 
     @classmethod
     def presets(cls) -> list[str]:
