@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 import math
 import tomllib
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from .compute import Compute
+from .energy import Energy, NocEnergy
 from .errors import ChipError
 from .router import Router
 
@@ -114,15 +117,6 @@ class Nop(_Section):
     pj_per_bit: NonNegative
 
 
-class Energy(_Section):
-    """Energy and power of the network-on-chip."""
-
-    router_pj_per_flit: NonNegative
-    link_pj_per_bit_mm: NonNegative
-    router_leakage_mw: NonNegative
-    router_clock_mw: NonNegative
-
-
 class Chip(_Section):
     """A tiled in-memory-computing chip.
 
@@ -139,11 +133,17 @@ class Chip(_Section):
     noc: Noc
     nop: Nop | None = None
     energy: Energy
+    compute: Compute | None = None
 
     @model_validator(mode="after")
     def _has_its_package(self) -> Self:
         if (self.noc.topology == "chiplets") != (self.nop is not None):
             raise ValueError("a chip of chiplets, and no other, has a [nop] section")
+        return self
+
+    @model_validator(mode="after")
+    def _has_energies(self) -> Self:
+        self.noc_energy  # noqa: B018 a chip outside its energy model is refused here, not when it is first used
         return self
 
     @model_validator(mode="after")
@@ -167,15 +167,23 @@ class Chip(_Section):
             self.crossbar.columns // math.ceil(self.precision.weight_bits / self.crossbar.cell_bits)
         )
 
-    @property
-    def link_pj_per_flit(self) -> float:
-        """Energy of one flit over one link, pJ."""
-        return self.energy.link_pj_per_bit_mm * self.noc.flit_bits * self.noc.link_mm
+    @cached_property
+    def noc_energy(self) -> NocEnergy:
+        """What a flit costs in a router and on a link of one tile pitch, and what both cost while idle."""
+        noc = self.noc
+        ports = {"ring": 3, "tree": noc.concentration + 1}.get(noc.topology, 4 + noc.concentration)
+        return self.energy.resolve(noc.flit_bits, noc.router, noc.link_mm, noc.clock_ghz, ports)
 
     @property
-    def static_pj_per_router_cycle(self) -> float:
-        """Leakage and clock energy of one router in one cycle, pJ (1 mW for 1 ns is 1 pJ)."""
-        return (self.energy.router_leakage_mw + self.energy.router_clock_mw) / self.noc.clock_ghz
+    def crossing_pj_per_flit(self) -> float:
+        """Energy of one flit over one link between chiplets, pJ."""
+        return self.nop.pj_per_bit * self.noc.flit_bits if self.nop else 0.0
+
+    def static_pj_per_cycle(self, routers: int, pitches: float) -> float:
+        """Leakage and clock of `routers` and of links of `pitches` tile pitches in all, pJ (1 mW for 1 ns is 1 pJ)."""
+        energy = self.noc_energy
+        power_mw = routers * (energy.router_leakage_mw + energy.router_clock_mw) + pitches * energy.link_leakage_mw
+        return power_mw / self.noc.clock_ghz
 
     @classmethod
     def presets(cls) -> list[str]:

@@ -38,8 +38,9 @@ class Communication:
 
 def energy_pj(chip: Chip, routers: Counts, pitches: Counts, crossings: Counts) -> Any:
     """Dynamic energy of flits that pass so many routers, tile pitches of link, and links between chiplets."""
-    crossing_pj = chip.nop.pj_per_bit * chip.noc.flit_bits if chip.nop else 0.0
-    return chip.energy.router_pj_per_flit * routers + chip.link_pj_per_flit * pitches + crossing_pj * crossings
+    energy = chip.noc_energy
+    on_chip = energy.router_pj_per_flit * routers + energy.link_pj_per_flit * pitches
+    return on_chip + chip.crossing_pj_per_flit * crossings
 
 
 def communicate(transfers: Transfers, phases: int, placement: Placement, chip: Chip) -> Communication:
@@ -64,7 +65,8 @@ def communicate(transfers: Transfers, phases: int, placement: Placement, chip: C
             per_phase(routes.flits * routes.pitches),
             per_phase(routes.flits * routes.crossings),
         ),
-        static_energy_pj=latency * network.routers * chip.static_pj_per_router_cycle,
+        static_energy_pj=latency
+        * chip.static_pj_per_cycle(network.routers, float(network.length[~network.package].sum())),
         latency_cycles=latency,
     )
 

@@ -494,7 +494,7 @@ def chip(name: str = "small", **changes: Any) -> Chip:
         "flit_bits": 32, "packet_flits": 1, "num_vcs": 1, "vc_buf_size": 10, "clock_ghz": 1.0, "link_mm": 1.0,
         "link_cycles": 1, "routing_delay": 1, "credit_delay": 0, "port": [0, 0],
         "router_pj_per_flit": 1.25, "link_pj_per_bit_mm": 0.03,
-        "router_leakage_mw": 4.5, "router_clock_mw": 0.25, "mesh": "",
+        "router_leakage_mw": 4.5, "router_clock_mw": 0.25, "link_leakage_mw": 0.125, "mesh": "",
     } | changes  # fmt: skip
     return Chip.parse(TOML.format(name=name, **values), name)
 
@@ -530,8 +530,10 @@ vc_buf_size = {vc_buf_size}
 routing_delay = {routing_delay}
 credit_delay = {credit_delay}
 [energy]
+model = "constants"
 router_pj_per_flit = {router_pj_per_flit}
 link_pj_per_bit_mm = {link_pj_per_bit_mm}
 router_leakage_mw = {router_leakage_mw}
 router_clock_mw = {router_clock_mw}
+link_leakage_mw = {link_leakage_mw}
 """

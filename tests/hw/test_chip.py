@@ -51,7 +51,7 @@ def refused(text: str, *fragments: str) -> None:
 
 
 def test_the_fixture_sees_every_number() -> None:
-    assert len(NUMBERS) == 24  # schema and port have tests of their own
+    assert len(NUMBERS) == 20  # schema and port have tests of their own
     assert set(SECTION_OF) > {key for key, _ in NUMBERS}
 
 
@@ -67,9 +67,10 @@ def test_presets_load_by_name_and_by_path(name: str) -> None:
 def test_siam_is_what_its_sources_say() -> None:
     chip = Chip.load("siam-32nm")
     assert (chip.tile_rows, chip.tile_columns) == (4 * 128, 4 * 128 // 8)
-    assert chip.link_pj_per_flit == pytest.approx(0.0324 * 32)
+    assert chip.noc_energy.router_pj_per_flit == pytest.approx(1.3059, abs=1e-4)  # DSENT, 32 nm, 1 VC x 10
+    assert chip.noc_energy.link_pj_per_flit == pytest.approx(0.0324 * 32, abs=1e-3)
     assert [chip.noc.router.zero_load_cycles(hops, 1) for hops in (0, 1, 5)] == [7, 12, 32]
-    assert chip.static_pj_per_router_cycle == pytest.approx(4.6871 + 0.1827)
+    assert chip.static_pj_per_cycle(1, 0) == pytest.approx(4.6871 + 0.1827, abs=1e-4)
 
 
 @pytest.mark.parametrize("key", [key for key, _ in NUMBERS])
@@ -111,7 +112,9 @@ def test_a_missing_section_is_named() -> None:
     refused(TEXT.split("[energy]")[0], "energy is missing")
 
 
-@pytest.mark.parametrize(("section", "where"), [("", "speed"), ("[noc]", "noc.speed"), ("[energy]", "energy.speed")])
+@pytest.mark.parametrize(
+    ("section", "where"), [("", "speed"), ("[noc]", "noc.speed"), ("[precision]", "precision.speed")]
+)
 def test_an_unknown_key_is_refused(section: str, where: str) -> None:
     text = TEXT.replace(f"{section}\n", f"{section}\nspeed = 3\n", 1) if section else "speed = 3\n" + TEXT
     refused(text, f"{where} is not a key")
@@ -154,11 +157,27 @@ def test_a_weight_never_straddles_two_crossbars(
     assert Chip.parse(text, "mine.toml").tile_columns == expected
 
 
+CONSTANTS = """[energy]
+model = "constants"
+router_pj_per_flit = 2.0
+link_pj_per_bit_mm = 0.5
+router_leakage_mw = 3.0
+router_clock_mw = 1.0
+link_leakage_mw = 0.25
+"""
+
+
 def test_units_of_the_derived_constants() -> None:
     text = TEXT.replace("clock_ghz = 1.0", "clock_ghz = 2.0").replace("link_mm = 1.0", "link_mm = 3.0")
-    chip = Chip.parse(text, "mine.toml")
-    assert chip.static_pj_per_router_cycle == pytest.approx((4.6871 + 0.1827) / 2)
-    assert chip.link_pj_per_flit == pytest.approx(0.0324 * 32 * 3)
+    chip = Chip.parse(text.split("[energy]")[0] + CONSTANTS, "mine.toml")
+    assert chip.static_pj_per_cycle(5, 8.0) == pytest.approx((5 * (3 + 1) + 8 * 0.25) / 2)
+    assert chip.noc_energy.link_pj_per_flit == pytest.approx(0.5 * 32 * 3)
+    assert chip.crossing_pj_per_flit == 0
+    assert Chip.parse(text.replace('"mesh"', '"chiplets"') + NOP, "x").crossing_pj_per_flit == pytest.approx(0.5 * 32)
+
+
+def test_a_router_outside_the_energy_model_is_refused() -> None:
+    refused(changed("flit_bits", "4096"), "flit_bits = 4096", "outside the energy model's table")
 
 
 @pytest.mark.parametrize("path", ["missing.toml", ".", "binary.toml"])
