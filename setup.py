@@ -21,6 +21,7 @@ setup(
         "torch>=2.11,<2.14",
         "numpy",
         "scipy",
+        "sympy",
         "numba",
         "pydantic>=2",
         "safetensors",
