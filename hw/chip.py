@@ -7,6 +7,7 @@ import math
 import tomllib
 from functools import cached_property
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -238,7 +239,9 @@ class Chip(_Section):
 
 def _describe(problem: Any) -> str:
     """One pydantic problem in the words of the file: which key, what is wrong, what stood there."""
-    where = ".".join(map(str, problem["loc"])) or "the file"
+    # What follows "energy" or "adc" is the model that was chosen, which is no key.
+    keys = [key for before, key in pairwise((None, *problem["loc"])) if before not in ("energy", "adc")]
+    where = ".".join(map(str, keys)) or "the file"
     if problem["type"] == "missing":
         return f"{where} is missing"
     if problem["type"] == "extra_forbidden":

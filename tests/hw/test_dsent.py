@@ -127,14 +127,14 @@ def test_newer_technology_costs_less() -> None:
 
 @pytest.mark.parametrize("technology", TECHNOLOGIES)
 def test_a_point_left_out_is_found_again(technology: str) -> None:
-    """Buffers and leakage from the table without one inner depth; the worst is a depth of 2 flits."""
+    """Buffers and leakage from the table without one inner depth; the sharpest bend is at 2 flits."""
     for key in ("buffer_pj", "leakage_mw_by_depth"):
         for row in table(technology)[key]:
             for left_out in range(1, len(row) - 1):
                 knots = KNOTS["depth"][:left_out] + KNOTS["depth"][left_out + 1 :]
                 rest = row[:left_out] + row[left_out + 1 :]
                 guess = interpolate(rest, ("depth", knots, KNOTS["depth"][left_out]))
-                assert guess == pytest.approx(row[left_out], rel=0.11)
+                assert guess == pytest.approx(row[left_out], rel=0.1 if KNOTS["depth"][left_out] < 4 else 0.055)
 
 
 def test_an_unknown_technology_is_refused() -> None:
