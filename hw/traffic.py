@@ -92,13 +92,17 @@ class Packets:
         if packet_flits < 1 or interval_cycles < 0:
             raise ChipError(f"packets of {packet_flits} flits every {interval_cycles} cycles: give at least 1 and 0.")
         source, target = np.nonzero(given)
-        total = given[source, target].astype(np.int64)
-        count = -(-total // packet_flits)
-        pair = np.repeat(np.arange(len(count)), count)
-        turn = np.arange(len(pair)) - np.repeat(np.cumsum(count) - count, count)
-        length = np.minimum(packet_flits, total[pair] - turn * packet_flits)
+        return cls.of_flows(source, target, given[source, target].astype(np.int64), packet_flits, interval_cycles)
+
+    @classmethod
+    def of_flows(cls, source: Ints, target: Ints, flits: Ints, packet_flits: int, interval_cycles: int = 0) -> Packets:
+        """Flow k sends `flits[k]` from `source[k]` to `target[k]`, cut as `of_matrix` cuts; flows take turns."""
+        count = -(-flits // packet_flits)
+        flow = np.repeat(np.arange(len(count)), count)
+        turn = np.arange(len(flow)) - np.repeat(np.cumsum(count) - count, count)
+        length = np.minimum(packet_flits, flits[flow] - turn * packet_flits)
         order = np.argsort(turn, kind="stable")
-        columns = (turn * interval_cycles, source[pair], target[pair], length)
+        columns = (turn * interval_cycles, source[flow], target[flow], length)
         return cls(*(column[order] for column in columns))
 
 
