@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,36 @@ import numpy as np
 
 from .errors import ChipError
 from .noc import Ints
+
+
+MOST = 10**15
+"""The largest number in a trace: far above any cycle count, far below what overflows."""
+
+
+def integer_rows(text: str, origin: str, columns: Mapping[str, int]) -> Ints:
+    """Whole numbers from lines of text, int64 [rows, columns]; `#` starts a comment, empty lines count for nothing.
+
+    `columns` names them and gives each one's least value; `origin` names the text. Raises ChipError with the line.
+    """
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        try:
+            row = tuple(map(int, words))
+        except ValueError:
+            row = ()
+        if len(row) != len(columns):
+            raise ChipError(
+                f"{origin}, line {number}: {line.strip()!r} is no row of {len(columns)} whole numbers: "
+                f"{' '.join(columns)}. Correct the line; # starts a comment."
+            )
+        for (name, least), value in zip(columns.items(), row, strict=True):
+            if not least <= value <= MOST:
+                raise ChipError(f"{origin}, line {number}: {name} is {value}, not from {least} to {MOST}.")
+        rows.append(row)
+    return np.array(rows, np.int64).reshape(-1, len(columns))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,19 +84,7 @@ class Packets:
     @classmethod
     def parse(cls, text: str, origin: str = "trace") -> Packets:
         """From trace text: rows `time source target flits`, `#` starts a comment. Raises ChipError."""
-        rows = []
-        for number, line in enumerate(text.splitlines(), 1):
-            words = line.split("#", 1)[0].split()
-            if not words:
-                continue
-            try:
-                time, source, target, flits = map(int, words)
-            except ValueError as error:
-                raise ChipError(
-                    f"{origin}, line {number}: {line.strip()!r} is no row of four integers: time source target flits."
-                ) from error
-            rows.append((time, source, target, flits))
-        return cls.of_rows(rows)
+        return cls(*integer_rows(text, origin, {"time": 0, "source": 0, "target": 0, "flits": 1}).T)
 
     @classmethod
     def load(cls, path: str | Path) -> Packets:
@@ -76,6 +94,11 @@ class Packets:
         except (OSError, UnicodeDecodeError) as error:
             raise ChipError(f"cannot read the trace {str(path)!r}: {error}. Give a readable file.") from error
         return cls.parse(text, str(path))
+
+    def dump(self) -> str:
+        """The rows that `parse` reads."""
+        rows = np.stack([self.time, self.source, self.target, self.flits], axis=1).tolist()
+        return "".join(f"{time} {source} {target} {flits}\n" for time, source, target, flits in rows)
 
     @classmethod
     def of_matrix(cls, flits: Ints, packet_flits: int, interval_cycles: int = 0) -> Packets:
