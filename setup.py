@@ -16,6 +16,7 @@ setup(
     install_requires=[
         "torch>=2.11,<2.14",
         "numpy",
+        "scipy",
         "numba",
         "pydantic>=2",
         "safetensors",
