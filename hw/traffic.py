@@ -12,7 +12,6 @@ import numpy as np
 from .errors import ChipError
 from .noc import Ints
 
-
 MOST = 10**15
 """The largest number in a trace: far above any cycle count, far below what overflows."""
 
@@ -112,16 +111,23 @@ class Packets:
             raise ChipError(f"a traffic matrix is square, [nodes, nodes], not {list(given.shape)}.")
         if not np.isfinite(given).all() or (given < 0).any() or (given != np.floor(given)).any():
             raise ChipError("a traffic matrix holds numbers of flits: whole, finite and not negative.")
+        source, target = np.nonzero(given)
+        return cls.of_flows(source, target, given[source, target].astype(np.int64), packet_flits, interval_cycles)
+
+    @classmethod
+    def of_flows(cls, source: Ints, target: Ints, flits: Ints, packet_flits: int, interval_cycles: int = 0) -> Packets:
+        """Flow k sends `flits[k]` from `source[k]` to `target[k]` in packets of `packet_flits`, the last one shorter.
+
+        Packet r of every flow is created at cycle r * interval_cycles; flows take turns. Raises ChipError.
+        """
         if packet_flits < 1 or interval_cycles < 0:
             raise ChipError(f"packets of {packet_flits} flits every {interval_cycles} cycles: give at least 1 and 0.")
-        source, target = np.nonzero(given)
-        total = given[source, target].astype(np.int64)
-        count = -(-total // packet_flits)
-        pair = np.repeat(np.arange(len(count)), count)
-        turn = np.arange(len(pair)) - np.repeat(np.cumsum(count) - count, count)
-        length = np.minimum(packet_flits, total[pair] - turn * packet_flits)
+        count = -(-flits // packet_flits)
+        flow = np.repeat(np.arange(len(count)), count)
+        turn = np.arange(len(flow)) - np.repeat(np.cumsum(count) - count, count)
+        length = np.minimum(packet_flits, flits[flow] - turn * packet_flits)
         order = np.argsort(turn, kind="stable")
-        columns = (turn * interval_cycles, source[pair], target[pair], length)
+        columns = (turn * interval_cycles, source[flow], target[flow], length)
         return cls(*(column[order] for column in columns))
 
 

@@ -20,7 +20,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from cannon_fx.cli import Optimize, main
+from cannon_fx.cli import main
+from cannon_fx.commands.optimize import Optimize
 from cannon_fx.hw.chip import Chip
 from cannon_fx.networks import digits_net
 from cannon_fx.run import Run

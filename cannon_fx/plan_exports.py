@@ -1,0 +1,102 @@
+"""A plan in the terms of other tools: its traffic as packets, its layers as rows of their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from torch.fx import Node
+
+from cannon_fx.cost import all_transfers
+from cannon_fx.exports import TRAFFIC_FORMATS, Files, Phase, Traffic
+from cannon_fx.hw.chip_router import router_of
+from cannon_fx.hw.communication import flits_for
+from cannon_fx.hw.errors import ChipError
+from cannon_fx.hw.exchange.layer_shape import LayerShape
+from cannon_fx.hw.exchange.network_csv import to_network_csv
+from cannon_fx.hw.exchange.scale_sim import to_scale_sim
+from cannon_fx.hw.exchange.siam import to_siam_layers
+from cannon_fx.hw.network_spec import NetworkSpec
+from cannon_fx.hw.traffic import Packets
+from cannon_fx.plans import Plan
+
+
+def traffic_of(plan: Plan) -> Traffic:
+    """The packets of one inference, phase by phase; a phase starts when the analytic model has the one before end."""
+    transfers, phases = all_transfers(plan, plan.keep())
+    latency = np.ceil(plan.cost().communication.latency_cycles).astype(np.int64)
+    starts = np.cumsum(latency) - latency
+    router, flits, noc = plan.placed().router, flits_for(transfers.bits, plan.chip), plan.chip.noc
+    found = []
+    for number, phase in enumerate(phases):
+        of = transfers.phase == number
+        source, target = router[transfers.source[of]], router[transfers.target[of]]
+        packets = Packets.of_flows(source, target, flits[of], noc.packet_flits)
+        found.append(Phase(f"{phase.name}: {phase.kind.replace('_', ' ')}", int(starts[number]), packets))
+    mesh = plan.placed().mesh
+    spec = NetworkSpec("mesh", mesh.columns, mesh.rows)
+    return Traffic(tuple(found), spec, router_of(plan.chip), noc.flit_bits, noc.clock_ghz)
+
+
+def _of_traffic(write: Callable[[Traffic], Files]) -> Callable[[Plan], Files]:
+    return lambda plan: write(traffic_of(plan))
+
+
+def layer_shapes(plan: Plan) -> list[LayerShape]:
+    """The mapped layers as rows of a layer table; a linear layer on P positions is a 1x1 convolution over P x 1."""
+    nodes = {node.name: node for node in plan.exported.graph.nodes}
+    stops = {layer.node for layer in plan.layers}
+    shapes = []
+    for layer in plan.layers:
+        node = nodes[layer.node]
+        height, width, kernel, stride = layer.positions, 1, (1, 1), 1
+        if layer.kind == "conv2d":
+            height, width = node.all_input_nodes[0].meta["val"].shape[2:]
+            kernel = node.args[1].meta["val"].shape[2:]
+            stride = node.args[3][0] if len(node.args) > 3 else 1
+        shapes.append(
+            LayerShape(
+                height=height,
+                width=width,
+                in_channels=layer.in_channels,
+                kernel_height=kernel[0],
+                kernel_width=kernel[1],
+                out_channels=layer.out_channels,
+                pool=_pooled(node, stops),
+                stride=stride,
+                name=layer.name,
+            )
+        )
+    return shapes
+
+
+def _pooled(node: Node, stops: set[str]) -> bool:
+    """True if pooling is among the ops between this layer and the next ones."""
+    ahead, seen = list(node.users), set[Node]()
+    while ahead:
+        user = ahead.pop()
+        if "pool" in str(user.target):
+            return True
+        if user not in seen and user.name not in stops:
+            seen.add(user)
+            ahead += user.users
+    return False
+
+
+def siam_tables(plan: Plan) -> dict[str, str]:
+    """SIAM's tables; inferences per second as the communication alone would allow, by the analytic model."""
+    shapes = layer_shapes(plan)
+    activations = [shape.height * shape.width * shape.in_channels for shape in shapes]
+    cycles = plan.cost().latency_cycles
+    if not cycles:
+        raise ChipError("nothing moves between tiles, so there is no rate for SIAM's fps.csv. Use smaller tiles.")
+    return to_siam_layers([layer.tiles for layer in plan.layers], activations, plan.chip.noc.clock_ghz * 1e9 / cycles)
+
+
+PLAN_FORMATS: Mapping[str, Callable[[Plan], Files]] = {
+    **{name: _of_traffic(write) for name, write in TRAFFIC_FORMATS.items()},
+    "siam-layers": siam_tables,
+    "neurosim-csv": lambda plan: to_network_csv(layer_shapes(plan), "neurosim"),
+    "siam-csv": lambda plan: to_network_csv(layer_shapes(plan), "siam"),
+    "scale-sim": lambda plan: to_scale_sim(layer_shapes(plan)),
+}
