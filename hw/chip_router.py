@@ -6,8 +6,8 @@ from .chip import Chip
 from .errors import ChipError
 from .router import Router
 
-CREDIT_ROUND_TRIP = 7
-"""Cycles from a flit's switch allocation until its credit is back, over links of one cycle without `credit_delay`."""
+CREDIT_CYCLES = 7
+"""What chip files call `credit_cycles` of a router without `credit_delay`, over links of one cycle."""
 
 
 def router_of(chip: Chip) -> Router:
@@ -22,7 +22,7 @@ def router_of(chip: Chip) -> Router:
             f"chip {chip.name!r}: router_cycles is {noc.router_cycles}, but the simulated router takes at least 2 "
             "(switch allocation and crossbar). Raise it."
         )
-    soonest = CREDIT_ROUND_TRIP + 2 * (noc.link_cycles - 1)
+    soonest = CREDIT_CYCLES + 2 * (noc.link_cycles - 1)
     if noc.credit_cycles < soonest:
         raise ChipError(
             f"chip {chip.name!r}: credit_cycles is {noc.credit_cycles}, but over links of {noc.link_cycles} cycles "

@@ -131,6 +131,9 @@ class Packets:
         return cls(*(column[order] for column in columns))
 
 
+MOST_DRAWS = 10**10
+"""Nodes times cycles of synthetic traffic; drawing that many takes about a minute."""
+
 Target = Callable[[Ints, np.random.Generator], Ints]
 
 
@@ -184,8 +187,17 @@ def synthetic(name: str, nodes: int, rate: float, packet_flits: int, cycles: int
             f"rate {rate} flits per node and cycle in packets of {packet_flits} flits over {cycles} cycles: give at "
             "least 1 flit, no negative cycles, and a rate from 0 to the packet length."
         )
+    if seed < 0 or cycles * nodes > MOST_DRAWS:
+        raise ChipError(
+            f"{cycles} cycles of {nodes} nodes with seed {seed}: give at most {MOST_DRAWS // nodes} cycles and a seed "
+            "from 0 on."
+        )
     rng = np.random.default_rng(seed)
     target = pattern(name, nodes)
-    created = rng.random((cycles, nodes)) < rate / packet_flits
-    time, source = np.nonzero(created)
+    # A part at a time: the draws need not be in memory together.
+    parts = [np.zeros((0, 2), np.int64)]
+    for first in range(0, cycles, step := max(1_000_000 // nodes, 1)):
+        created = rng.random((min(step, cycles - first), nodes)) < rate / packet_flits
+        parts.append(np.argwhere(created) + np.array([first, 0]))
+    time, source = np.concatenate(parts).T
     return Packets(time, source, target(source, rng), np.full(len(time), packet_flits))

@@ -67,6 +67,7 @@ class Simulate:
         from cannon_fx.exports import TRAFFIC_FORMATS, Export, Phase, Traffic
         from cannon_fx.hw.analytic import analytic_makespan
         from cannon_fx.hw.simulator import simulate
+        from cannon_fx.hw.traffic import Packets
 
         exports = Export.parse(self.export, TRAFFIC_FORMATS)
         router, spec, flit_bits, clock_ghz = self._hardware()
@@ -187,5 +188,5 @@ def tables(result: dict[str, Any], network: Network, found: Simulation, width: i
             links.add_row(str(router), str(network.neighbour[router, port]), f"{carried:,}", rate)
     console = Console(width=width, no_color=True, highlight=False)
     with console.capture() as captured:
-        console.print(Group(figures, links))
+        console.print(Group(figures, links) if links.row_count else figures)
     return captured.get()
