@@ -53,9 +53,16 @@ class Network:
 
     def hops(self, source: Ints, target: Ints) -> Ints:
         """Links on the way of each pair of nodes, by walking the routing table."""
+        return self.ways(source, target)[0]
+
+    def ways(self, source: Ints, target: Ints) -> tuple[Ints, Ints, Ints]:
+        """Of each pair of nodes' way: its links, their cycles together, and the longest interval between two flits."""
         at, end = self.node_router[source], self.node_router[target]
-        hops = np.zeros(len(at), np.int64)
-        while (moving := at != end).any():
-            at[moving] = self.neighbour[at[moving], self.next_port[at[moving], target[moving]]]
-            hops += moving
-        return hops
+        links, cycles, interval = np.zeros_like(at), np.zeros_like(at), np.ones_like(at)
+        while (moving := np.flatnonzero(at != end)).size:
+            link = at[moving], self.next_port[at[moving], target[moving]]
+            links[moving] += 1
+            cycles[moving] += self.delay[link]
+            interval[moving] = np.maximum(interval[moving], self.interval[link])
+            at[moving] = self.neighbour[link]
+        return links, cycles, interval
