@@ -15,7 +15,7 @@ from scipy.sparse import csr_array  # type: ignore[import-untyped]
 from scipy.sparse.csgraph import shortest_path  # type: ignore[import-untyped]
 
 from .errors import ChipError
-from .network import ANY_VC, Network
+from .network import HERE, Network, Routing
 from .noc import EAST, NORTH, SOUTH, STEP, WEST, Ints
 
 MOST_PORTS = 62
@@ -46,11 +46,16 @@ def ring(nodes: int, *, link_cycles: int = 1) -> Network:
     Ports: up, down, node. VC classes as on the torus.
     """
     _check(nodes=nodes)
-    circle = _grid(nodes, 1, "xy", node_ports=[4], wrap=True, link_cycles=link_cycles)
-    used = [EAST, WEST, 4]
-    next_port = np.where(circle.next_port == 4, 2, circle.next_port).astype(np.int8)
-    per_port = ("neighbour", "neighbour_port", "delay", "interval", "length", "package")
-    return replace(circle, next_port=next_port, **{name: getattr(circle, name)[:, used] for name in per_port})
+    at = np.arange(nodes)
+    neighbour, neighbour_port = _unlinked(nodes, 3)
+    if nodes > 1:
+        neighbour[:, 0], neighbour[:, 1] = (at + 1) % nodes, (at - 1) % nodes
+        neighbour_port[:, 0], neighbour_port[:, 1] = 1, 0
+    way, classes = _around(nodes, (0, 1), wrap=True)
+    routing = _by_table(way, at, np.full(nodes, 2), classes)
+    return _network(
+        neighbour, neighbour_port, routing, np.stack([at, 0 * at], 1), vc_classes=2, link_cycles=link_cycles
+    )
 
 
 def cmesh(
@@ -100,11 +105,17 @@ def tree(leaves: int, arity: int = 4, *, link_cycles: int = 1) -> Network:
     node = np.arange(leaves)
     node_router = first[-2] + node // arity
     # A router above a node sends down to the child over it, any other up.
-    below = arity ** (len(sizes) - 1 - level)[:, None]
-    here = (np.arange(first[-1]) - first[level])[:, None]
-    above_node = node // arity // below == here
-    next_port = np.where(above_node, node // np.maximum(below, 1) % arity, arity)
-    return _network(neighbour, neighbour_port, next_port, node_router, length, link_cycles=link_cycles)
+    below = arity ** (len(sizes) - 1 - level)
+    here = np.arange(first[-1]) - first[level]
+    # The routers over a router at each level: (number in its own level) // arity ** (levels between).
+    between = level[None, :] - level[:, None]
+    over = (between >= 0) & (here[None, :] // arity ** np.maximum(between, 0) == here[:, None])
+    down = here[None, :] // arity ** np.maximum(between - 1, 0) % arity
+    way = np.where(over, down, arity)
+    place = np.stack([(here + 0.5) * below, level], 1)
+    return _network(
+        neighbour, neighbour_port, _by_table(way, node_router, node % arity), place, length, link_cycles=link_cycles
+    )
 
 
 def chiplets(
@@ -166,8 +177,9 @@ def table(routers: int, edges: Iterable[tuple[int, int]], *, link_cycles: int = 
     for p in reversed(range(ports - 1)):
         nearer = (neighbour[:, p] >= 0)[:, None] & (distance[neighbour[:, p]] < distance)
         next_port[nearer] = p
-    np.fill_diagonal(next_port, ports - 1)
-    return _network(neighbour, neighbour_port, next_port, np.arange(routers), link_cycles=link_cycles)
+    at = np.arange(routers)
+    routing = _by_table(next_port, at, np.full(routers, ports - 1))
+    return _network(neighbour, neighbour_port, routing, np.stack([at, 0 * at], 1), link_cycles=link_cycles)
 
 
 def _grid(
@@ -205,25 +217,38 @@ def _grid(
     node_x, node_y = node % (columns * across), node // (columns * across)
     node_router = node_y // down * columns + node_x // across
     port = np.array(node_ports)[node_y % down * across + node_x % across]
-    right, x_class = _way(x, x[node_router], columns if wrap else 0)
-    lower, y_class = _way(y, y[node_router], rows if wrap else 0)
-    moves = {"x": (right != 0, east + np.where(right > 0, EAST, WEST), x_class)}
-    moves["y"] = (lower != 0, east + np.where(lower > 0, SOUTH, NORTH), y_class)
-    first, second = moves[routing[0]], moves[routing[1]]
-    next_port = np.select([first[0], second[0]], [first[1], second[1]], port[None, :])
-    vc_class = np.select([first[0], second[0]], [first[2], second[2]], ANY_VC).astype(np.int8)
+    ways = {
+        "x": (x, *_around(columns, (east + EAST, east + WEST), wrap)),
+        "y": (y, *_around(rows, (east + SOUTH, east + NORTH), wrap)),
+    }
+    (first, first_way, first_class), (second, second_way, second_class) = ways[routing[0]], ways[routing[1]]
+    way = Routing(first, second, first_way, second_way, first_class, second_class, node_router, port)
+    place = np.stack([x * across, y * down], 1)
     return _network(
-        neighbour, neighbour_port, next_port, node_router, lengths, vc_class, 2 if wrap else 1, link_cycles=link_cycles
+        neighbour, neighbour_port, way, place, lengths, vc_classes=2 if wrap else 1, link_cycles=link_cycles
     )
 
 
-def _way(at: Ints, to: Ints, around: int) -> tuple[Ints, Ints]:
-    """Signed way from each router to each node along one dimension, and its VC class: 1 with the wrap-around ahead."""
-    way = to[None, :] - at[:, None]
-    if not around:
-        return way, np.zeros_like(way)
-    short = (way + (around - 1) // 2) % around - (around - 1) // 2
-    return short, (short != way).astype(np.int64)
+def _around(size: int, ports: tuple[int, int], wrap: bool) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """Ports (up, down) along one dimension from each place to each, and the VC class: 1 with a wrap-around ahead."""
+    at = np.arange(size)
+    way = at[None, :] - at[:, None]
+    short = (way + (size - 1) // 2) % size - (size - 1) // 2 if wrap else way
+    port = np.select([short > 0, short < 0], ports, HERE)
+    return port.astype(np.int8), (short != way).astype(np.int8)
+
+
+def _by_table(
+    way: NDArray[np.integer], node_router: Ints, node_port: Ints, classes: NDArray[np.int8] | None = None
+) -> Routing:
+    """Routing by one table of ports from router to router."""
+    routers = np.arange(len(way))
+    first_way = way.astype(np.int8)
+    np.fill_diagonal(first_way, HERE)
+    one = np.full((1, 1), HERE, np.int8)
+    if classes is None:
+        classes = np.zeros_like(first_way)
+    return Routing(routers, np.zeros_like(routers), first_way, one, classes, one, node_router, node_port)
 
 
 def _unlinked(routers: int, ports: int) -> tuple[Ints, Ints]:
@@ -233,25 +258,22 @@ def _unlinked(routers: int, ports: int) -> tuple[Ints, Ints]:
 def _network(
     neighbour: Ints,
     neighbour_port: Ints,
-    next_port: Ints,
-    node_router: Ints,
+    routing: Routing,
+    place: NDArray[np.float64] | Ints,
     length: NDArray[np.float64] | None = None,
-    vc_class: NDArray[np.int8] | None = None,
-    vc_classes: int = 1,
     *,
+    vc_classes: int = 1,
     link_cycles: int,
 ) -> Network:
-    """Links of one tile pitch and one class of VCs where nothing else is given; none of them between chiplets."""
+    """Links of one tile pitch where no length is given; none of them between chiplets."""
     _check(link_cycles=link_cycles)
     linked = neighbour >= 0
     if length is None:
         length = linked.astype(np.float64)
-    if vc_class is None:
-        vc_class = np.full(next_port.shape, ANY_VC, np.int8)
     delay = np.maximum(np.ceil(length).astype(np.int64) * link_cycles, 1)
     return Network(
         neighbour, neighbour_port, delay, np.ones_like(delay), length, np.zeros_like(linked),
-        next_port.astype(np.int8), node_router, vc_class, vc_classes,
+        routing, vc_classes, np.asarray(place, np.float64),
     )  # fmt: skip
 
 

@@ -168,14 +168,14 @@ def test_a_tree_routes_by_table_and_a_ring_that_locks_says_so() -> None:
     assert simulate(packets, tree, Router()).flit_hops == 3 * 2 + 2 * 4
     ring = topologies.table(4, [(0, 1), (1, 2), (2, 3), (3, 0)])
     circle = rows(*((0, s, (s + 2) % 4, 40) for s in range(4) for _ in range(3)))
-    blocked = replace(ring, next_port=clockwise(ring))
+    blocked = replace(ring, routing=ring.routing._replace(first_way=clockwise(ring)))
     with pytest.raises(ChipError, match="deadlocked at cycle"):
         simulate(circle, blocked, Router(num_vcs=1, vc_buf_size=2))
 
 
 def clockwise(ring: Any) -> Any:
     """The ring's routing table when everything goes to the next higher number."""
-    table = ring.next_port.copy()
+    table = ring.routing.first_way.copy()
     for router in range(4):
         onward = ring.neighbour[router].tolist().index((router + 1) % 4)
         table[router, np.arange(4) != router] = onward

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import networkx as nx
@@ -70,9 +71,8 @@ def test_no_circle_of_packets_can_wait_for_each_other(name: str) -> None:
 
 def test_a_ring_without_classes_has_such_a_circle() -> None:
     circle = topologies.ring(7)
-    assert not nx.is_directed_acyclic_graph(
-        dependencies(Network(**{**vars(circle), "vc_class": np.zeros_like(circle.vc_class), "vc_classes": 1}))
-    )
+    classless = circle.routing._replace(first_class=np.zeros_like(circle.routing.first_class))
+    assert not nx.is_directed_acyclic_graph(dependencies(replace(circle, routing=classless, vc_classes=1)))
 
 
 def dependencies(network: Network) -> nx.DiGraph:
@@ -87,6 +87,36 @@ def dependencies(network: Network) -> nx.DiGraph:
             found.add_edges_from((a, b) for a in held for b in wanted)
             router, held = int(network.neighbour[router, port]), wanted
     return found
+
+
+@pytest.mark.parametrize("network", SHORTEST.values(), ids=SHORTEST)
+def test_sums_over_ways_are_what_walking_them_finds(network: Network) -> None:
+    source, target = pairs(network)
+    for name in ("delay", "length", "package"):
+        values = getattr(network, name).astype(float)
+        expected = []
+        for s, t in zip(source, target, strict=True):
+            router, total = int(network.node_router[s]), 0.0
+            while router != network.node_router[t]:
+                port = network.next_port[router, t]
+                total += values[router, port]
+                router = int(network.neighbour[router, port])
+            expected.append(total)
+        assert network.path_sums(values)(source, target).tolist() == expected
+
+
+@pytest.mark.parametrize("network", SHORTEST.values(), ids=SHORTEST)
+def test_one_more_node_changes_no_way(network: Network) -> None:
+    router = network.routers // 2
+    more = network.with_node(router)
+    assert more.nodes == network.nodes + 1
+    assert np.array_equal(more.next_port[:, :-1], network.next_port)
+    assert more.next_port[router, -1] == network.ports
+    beside = int(np.flatnonzero(network.node_router == router)[0]) if router in network.node_router else None
+    if beside is not None:
+        others = np.arange(network.routers) != router
+        assert np.array_equal(more.next_port[others, -1], network.next_port[others, beside])
+        assert np.array_equal(more.vc_class[:, -1], network.vc_class[:, beside])
 
 
 def test_xy_goes_east_first_and_yx_south() -> None:
