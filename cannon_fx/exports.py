@@ -17,6 +17,7 @@ from cannon_fx.hw.exchange.noxim import to_noxim
 from cannon_fx.hw.exchange.perfetto import SimulatedPhase, to_perfetto
 from cannon_fx.hw.exchange.siam import to_siam_trace
 from cannon_fx.hw.exchange.tt_npe import to_tt_npe
+from cannon_fx.hw.network import Network
 from cannon_fx.hw.network_spec import NetworkSpec
 from cannon_fx.hw.noc import Ints
 from cannon_fx.hw.router import Router
@@ -40,9 +41,13 @@ class Phase:
 
 @dataclass(frozen=True, eq=False)
 class Traffic:
-    """Phases on a network, and their simulations if they are there already."""
+    """Phases on a network, and their simulations if they are there already.
+
+    `network` is what `spec` describes, perhaps with an I/O port as a further node, which other tools do not have.
+    """
 
     phases: tuple[Phase, ...]
+    network: Network
     spec: NetworkSpec
     router: Router
     flit_bits: int
@@ -51,9 +56,13 @@ class Traffic:
 
     @cached_property
     def packets(self) -> Packets:
-        """All packets, with times from the beginning of the whole."""
+        """All packets, with times from the beginning of the whole, and the first node of its router for the port."""
+        router = self.network.node_router
+        place = np.arange(self.network.nodes)
+        place[self.spec.nodes :] = np.argmax(router[: self.spec.nodes] == router[self.spec.nodes :, None], axis=1)
         parts = [(p.time + phase.start, p.source, p.target, p.flits) for phase in self.phases for p in [phase.packets]]
-        return Packets(*map(np.concatenate, zip(*parts, strict=True)))
+        time, source, target, flits = map(np.concatenate, zip(*parts, strict=True))
+        return Packets(time, place[source], place[target], flits)
 
     @cached_property
     def phase(self) -> Ints:
@@ -62,11 +71,10 @@ class Traffic:
 
     def perfetto(self) -> str:
         """Simulates what is not simulated yet, each phase in an empty network."""
-        network = self.spec.build()
-        found = self.simulations or tuple(simulate(phase.packets, network, self.router) for phase in self.phases)
+        found = self.simulations or tuple(simulate(phase.packets, self.network, self.router) for phase in self.phases)
         together = zip(self.phases, found, strict=True)
         phases = [SimulatedPhase(phase.name, phase.packets, simulation) for phase, simulation in together]
-        return to_perfetto(phases, network, self.clock_ghz)
+        return to_perfetto(phases, self.network, self.clock_ghz)
 
 
 TRAFFIC_FORMATS: Mapping[str, Callable[[Traffic], Files]] = {

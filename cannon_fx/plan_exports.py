@@ -9,33 +9,34 @@ from torch.fx import Node
 
 from cannon_fx.cost import all_transfers
 from cannon_fx.exports import TRAFFIC_FORMATS, Files, Phase, Traffic
-from cannon_fx.hw.chip_router import router_of
-from cannon_fx.hw.communication import flits_for
 from cannon_fx.hw.errors import ChipError
 from cannon_fx.hw.exchange.layer_shape import LayerShape
 from cannon_fx.hw.exchange.network_csv import to_network_csv
 from cannon_fx.hw.exchange.scale_sim import to_scale_sim
 from cannon_fx.hw.exchange.siam import to_siam_layers
-from cannon_fx.hw.network_spec import NetworkSpec
+from cannon_fx.hw.fabric import spec_of
 from cannon_fx.hw.traffic import Packets
 from cannon_fx.plans import Plan
 
 
 def traffic_of(plan: Plan) -> Traffic:
-    """The packets of one inference, phase by phase; a phase starts when the analytic model has the one before end."""
+    """The packets of one inference, phase by phase; a phase starts when the analytic model has the one before end.
+
+    What several tiles need is sent to each, also on a chip that multicasts: no other tool's format has trees.
+    """
     transfers, phases = all_transfers(plan, plan.keep())
     latency = np.ceil(plan.cost().communication.latency_cycles).astype(np.int64)
     starts = np.cumsum(latency) - latency
-    router, flits, noc = plan.placed().router, flits_for(transfers.bits, plan.chip), plan.chip.noc
+    noc, placement = plan.chip.noc, plan.placed()
+    node, flits = placement.node, transfers.flits(noc.flit_bits)
     found = []
     for number, phase in enumerate(phases):
         of = transfers.phase == number
-        source, target = router[transfers.source[of]], router[transfers.target[of]]
+        source, target = node[transfers.source[of]], node[transfers.target[of]]
         packets = Packets.of_flows(source, target, flits[of], noc.packet_flits)
         found.append(Phase(f"{phase.name}: {phase.kind.replace('_', ' ')}", int(starts[number]), packets))
-    mesh = plan.placed().mesh
-    spec = NetworkSpec("mesh", mesh.columns, mesh.rows)
-    return Traffic(tuple(found), spec, router_of(plan.chip), noc.flit_bits, noc.clock_ghz)
+    spec = spec_of(plan.chip, plan.tiles)
+    return Traffic(tuple(found), placement.network, spec, noc.router, noc.flit_bits, noc.clock_ghz)
 
 
 def _of_traffic(write: Callable[[Traffic], Files]) -> Callable[[Plan], Files]:

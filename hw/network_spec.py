@@ -21,8 +21,8 @@ class NetworkSpec:
     """A topology over `columns` x `rows` nodes; node = y * columns + x.
 
     `block` is the nodes of one router of a concentrated mesh, or the tiles of one chiplet, along x and y. `arity` is a
-    tree's. A ring takes the nodes in order. `package_cycles` and `package_interval` are those of `topologies.chiplets`.
-    Raises ChipError for a size that cannot be, and for a grid that is not made of whole blocks.
+    tree's. A ring takes the nodes in order. `routing` is for all kinds of mesh; the cycle counts are those of
+    `topologies`. Raises ChipError for a size that cannot be, and for a grid that is not made of whole blocks.
     """
 
     topology: Topology
@@ -31,6 +31,7 @@ class NetworkSpec:
     routing: Routing = "xy"
     block: tuple[int, int] = (2, 2)
     arity: int = 4
+    link_cycles: int = 1
     package_cycles: int = 1
     package_interval: int = 1
 
@@ -43,9 +44,10 @@ class NetworkSpec:
             raise ChipError(f"routing 'yx' is for meshes; a {self.topology} is routed in one way only. Leave it out.")
         across, down = self.block
         if self.in_blocks and (min(self.block) < 1 or self.columns % across or self.rows % down):
+            part = "chiplets" if self.topology == "chiplets" else "routers"
             raise ChipError(
-                f"{self.topology} of {self.grid} nodes cannot be divided into blocks of {across} x {down}. "
-                "Give a block that divides the grid."
+                f"a network of {self.grid} tiles cannot be cut into {part} of {across} x {down}. Give a size that is a "
+                "multiple of theirs."
             )
 
     @property
@@ -64,19 +66,21 @@ class NetworkSpec:
     def build(self) -> Network:
         """The network. Raises ChipError."""
         across, down = self.block
+        parts = self.columns // across, self.rows // down, across, down
+        cycles = self.link_cycles
         match self.topology:
             case "mesh":
-                return topologies.mesh(self.columns, self.rows, self.routing)
+                return topologies.mesh(self.columns, self.rows, self.routing, link_cycles=cycles)
             case "torus":
-                return topologies.torus(self.columns, self.rows)
+                return topologies.torus(self.columns, self.rows, link_cycles=cycles)
             case "ring":
-                return topologies.ring(self.nodes)
+                return topologies.ring(self.nodes, link_cycles=cycles)
             case "cmesh":
-                return topologies.cmesh(self.columns // across, self.rows // down, across, down, self.routing)
+                return topologies.cmesh(*parts, self.routing, link_cycles=cycles)
             case "tree":
-                return topologies.tree(self.nodes, self.arity)
+                return topologies.tree(self.nodes, self.arity, link_cycles=cycles)
             case "chiplets":
                 return topologies.chiplets(
-                    self.columns // across, self.rows // down, across, down, self.routing,
-                    package_cycles=self.package_cycles, package_interval=self.package_interval,
+                    *parts, self.routing, link_cycles=cycles, package_cycles=self.package_cycles,
+                    package_interval=self.package_interval,
                 )  # fmt: skip

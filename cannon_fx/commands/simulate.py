@@ -44,19 +44,19 @@ class Simulate:
     router: str = "siam-32nm"
     """a chip that comes with cannon_fx, a chip's .toml file, or a configuration of BookSim2's iq router"""
     mesh: str | None = None
-    """COLUMNSxROWS of nodes, e.g. 16x16; if left out, what the file of --router says"""
+    """COLUMNSxROWS of nodes, e.g. 16x16; this and what follows: if left out, what the file of --router says"""
     topology: Literal["mesh", "torus", "ring", "cmesh", "tree", "chiplets"] | None = None
-    """how the nodes are connected (what the file of --router says, else a mesh)"""
-    routing: Literal["xy", "yx"] = "xy"
-    """on a mesh, along which axis first"""
-    block: str = "2x2"
-    """COLUMNSxROWS of nodes behind one router (cmesh), or on one chiplet (chiplets)"""
-    arity: int = 4
-    """of a tree"""
-    package_cycles: int = 1
-    """cycles of a link between chiplets"""
-    package_interval: int = 1
-    """cycles per flit on a link between chiplets"""
+    """how the nodes are connected (mesh)"""
+    routing: Literal["xy", "yx"] | None = None
+    """on a mesh, along which axis first (xy)"""
+    block: str | None = None
+    """COLUMNSxROWS of nodes behind one router (cmesh), or on one chiplet (chiplets) (2x2)"""
+    arity: int | None = None
+    """of a tree (4)"""
+    package_cycles: int | None = None
+    """cycles of a link between chiplets (1)"""
+    package_interval: int | None = None
+    """cycles per flit on a link between chiplets (1)"""
     json: bool = False
     """print one JSON object instead of tables"""
     export: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ class Simulate:
             "analytic_makespan_cycles": analytic_makespan(packets, network, router),
             "seconds": seconds,
         }
-        traffic = Traffic((Phase("traffic", 0, packets),), spec, router, flit_bits, clock_ghz, (found,))
+        traffic = Traffic((Phase("traffic", 0, packets),), network, spec, router, flit_bits, clock_ghz, (found,))
         for export in exports:
             export.write(traffic)
         width = shutil.get_terminal_size((110, 0)).columns
@@ -95,42 +95,37 @@ class Simulate:
         """The router, the network, bits of a flit and GHz; the last two are 32 and 1 for a BookSim2 configuration."""
         from cannon_fx.errors import RunError
         from cannon_fx.hw.chip import Chip
-        from cannon_fx.hw.chip_router import router_of
-        from cannon_fx.hw.exchange.booksim import spec_of, topology_of
-        from cannon_fx.hw.network_spec import NetworkSpec
+        from cannon_fx.hw.exchange import booksim
+        from cannon_fx.hw.fabric import spec_of
         from cannon_fx.hw.router import Router
 
-        own: NetworkSpec | None = None
-        topology = self.topology
+        size = sizes("mesh", self.mesh) if self.mesh else None
         if self.router in Chip.presets() or self.router.endswith(".toml"):
             chip = Chip.load(self.router)
-            router, flit_bits, clock_ghz = router_of(chip), chip.noc.flit_bits, chip.noc.clock_ghz
-            if chip.noc.columns and chip.noc.rows:
-                own = NetworkSpec("mesh", chip.noc.columns, chip.noc.rows)
+            router, flit_bits, clock_ghz = chip.noc.router, chip.noc.flit_bits, chip.noc.clock_ghz
+            spec = spec_of(chip, 0)
+            sized = chip.noc.columns is not None
         elif Path(self.router).is_file():
             router, keys = Router.parse(read_text(Path(self.router)), self.router)
             flit_bits, clock_ghz = 32, 1.0
-            topology = topology or topology_of(keys, self.router)
-            own = None if self.mesh else spec_of(keys, self.router)
+            sized = "k" in keys
+            spec = booksim.spec_of(keys, self.router)
         else:
             raise RunError(
                 f"--router {self.router!r} is no file and no chip that comes with cannon_fx. Give one of "
                 f"{', '.join(Chip.presets())}, a chip's .toml file, or a configuration of BookSim2."
             )
-        if self.mesh:
-            own = NetworkSpec("mesh", *sizes("mesh", self.mesh))
-        if own is None:
+        if size is None and not sized:
             raise RunError(f"{self.router} says nothing of the network's size. Give --mesh COLUMNSxROWS, e.g. 16x16.")
-        spec = replace(
-            own,
-            topology=topology or own.topology,
-            routing=self.routing,
-            block=sizes("block", self.block),
-            arity=self.arity,
-            package_cycles=self.package_cycles,
-            package_interval=self.package_interval,
-        )
-        return router, spec, flit_bits, clock_ghz
+        given: dict[str, Any] = {
+            "topology": self.topology,
+            "routing": self.routing,
+            "block": sizes("block", self.block) if self.block else None,
+            "arity": self.arity,
+            "package_cycles": self.package_cycles,
+            "package_interval": self.package_interval,
+        } | (dict(zip(("columns", "rows"), size, strict=True)) if size else {})
+        return router, replace(spec, **{k: v for k, v in given.items() if v is not None}), flit_bits, clock_ghz
 
     def _packets(self, spec: NetworkSpec) -> Packets:
         from cannon_fx.errors import RunError

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ChipError
-from ..network_spec import NetworkSpec, Topology
+from ..network_spec import NetworkSpec
 from ..router import Router
 from ..traffic import Packets
 
@@ -56,24 +56,20 @@ def network_keys(spec: NetworkSpec) -> dict[str, Any]:
     )
 
 
-def topology_of(keys: Mapping[str, Any], origin: str) -> Topology:
-    """The topology of a configuration; `keys` as `Router.parse` hands them back. Raises ChipError."""
-    topology = keys.get("topology", "torus")  # BookSim2's default
-    routing = keys.get("routing_function", "dim_order")
+def spec_of(keys: Mapping[str, Any], origin: str) -> NetworkSpec:
+    """The network of a configuration, with BookSim2's defaults; `keys` as `Router.parse` hands them back.
+
+    Raises ChipError for what is not modelled.
+    """
+    topology, routing = keys.get("topology", "torus"), keys.get("routing_function", "dim_order")
+    k, n = keys.get("k", 8), keys.get("n", 2)
     if routing not in _ROUTING.get(topology, ()):
         known = "; ".join(f"{name} with {' or '.join(routings)}" for name, routings in _ROUTING.items())
         raise ChipError(
             f"{origin}: topology = {topology} with routing_function = {routing} is not modelled; only {known}."
         )
-    return "ring" if topology == "torus" and keys.get("n", 2) == 1 else topology
-
-
-def spec_of(keys: Mapping[str, Any], origin: str) -> NetworkSpec:
-    """The network of a configuration. Raises ChipError for one without `k`, or of three dimensions."""
-    topology = topology_of(keys, origin)
-    k, n = keys.get("k"), keys.get("n", 2)
     if not isinstance(k, int) or n not in (1, 2):
-        raise ChipError(
-            f"{origin}: k = {k}, n = {n} says no size of one or two dimensions. Set k, and n to 1 or 2, or give --mesh."
-        )
-    return NetworkSpec(topology, k, k if n == 2 else 1)
+        raise ChipError(f"{origin}: k = {k}, n = {n} is not modelled; only whole k and one or two dimensions are.")
+    if n == 2:
+        return NetworkSpec(topology, k, k)
+    return NetworkSpec("ring" if topology == "torus" else topology, k, 1)

@@ -44,8 +44,8 @@ def test_links_between_chiplets() -> None:
         ({"columns": -4, "rows": -4}, "-4 x -4 nodes"),
         ({"columns": 1000, "rows": 1000}, "at most 65536"),
         ({"topology": "torus", "routing": "yx"}, "is for meshes"),
-        ({"topology": "cmesh", "block": (3, 2)}, "blocks of 3 x 2"),
-        ({"topology": "chiplets", "block": (0, 2)}, "blocks of 0 x 2"),
+        ({"topology": "cmesh", "block": (3, 2)}, "routers of 3 x 2"),
+        ({"topology": "chiplets", "block": (0, 2)}, "chiplets of 0 x 2"),
     ],
 )
 def test_what_cannot_be(options: dict[str, Any], problem: str) -> None:

@@ -77,7 +77,7 @@ def test_networks_that_booksim_does_not_have(spec: NetworkSpec) -> None:
         ("topology = fly; k = 4;", "topology = fly"),
         ("topology = mesh; routing_function = valiant; k = 4;", "routing_function = valiant is not modelled"),
         ("topology = mesh; n = 3; k = 4;", "n = 3"),
-        ("topology = mesh;", "give --mesh"),
+        ("topology = mesh; k = 2.5;", "k = 2.5"),
     ],
 )
 def test_configurations_without_a_network(config: str, problem: str) -> None:
