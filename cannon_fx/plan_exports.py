@@ -46,9 +46,9 @@ def _of_traffic(write: Callable[[Traffic], Files]) -> Callable[[Plan], Files]:
 def layer_shapes(plan: Plan) -> list[LayerShape]:
     """The mapped layers as rows of a layer table; a linear layer on P positions is a 1x1 convolution over P x 1."""
     nodes = {node.name: node for node in plan.exported.graph.nodes}
-    stops = {layer.node for layer in plan.layers}
+    pooled = _pooled(plan)
     shapes = []
-    for layer in plan.layers:
+    for number, layer in enumerate(plan.layers):
         node = nodes[layer.node]
         height, width, kernel, stride = layer.positions, 1, (1, 1), 1
         if layer.kind == "conv2d":
@@ -63,7 +63,7 @@ def layer_shapes(plan: Plan) -> list[LayerShape]:
                 kernel_height=kernel[0],
                 kernel_width=kernel[1],
                 out_channels=layer.out_channels,
-                pool=_pooled(node, stops),
+                pool=number in pooled,
                 stride=stride,
                 name=layer.name,
             )
@@ -71,17 +71,17 @@ def layer_shapes(plan: Plan) -> list[LayerShape]:
     return shapes
 
 
-def _pooled(node: Node, stops: set[str]) -> bool:
-    """True if pooling is among the ops between this layer and the next ones."""
-    ahead, seen = list(node.users), set[Node]()
-    while ahead:
-        user = ahead.pop()
-        if "pool" in str(user.target):
-            return True
-        if user not in seen and user.name not in stops:
-            seen.add(user)
-            ahead += user.users
-    return False
+def _pooled(plan: Plan) -> set[int]:
+    """The layers that pooling follows: of all that reach a pooling op, the latest."""
+    number = {layer.node: k for k, layer in enumerate(plan.layers)}
+    latest: dict[Node, int] = {}
+    found = set()
+    for node in plan.exported.graph.nodes:
+        before = max((latest[operand] for operand in node.all_input_nodes), default=-1)
+        latest[node] = number.get(node.name, before)
+        if "pool" in str(node.target):
+            found.add(before)
+    return found
 
 
 def siam_tables(plan: Plan) -> dict[str, str]:

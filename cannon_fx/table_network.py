@@ -48,7 +48,7 @@ class TableNetwork(nn.Module):
             padding = _padding(shape, after)
             size = _output(shape, padding)
             if min(size) < 1:
-                raise MappingError(f"{where}: its kernel or stride is larger than its input. Correct the row.")
+                raise MappingError(f"{where}: its kernel is larger than its input. Correct the row.")
             self.add_module(self._name(shape.name, number), _layer(shape, padding))
             sizes.append(size)
             waiting = [value for value in waiting if value not in source.values] + [number]
