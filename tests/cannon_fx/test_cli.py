@@ -20,29 +20,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from cannon_fx.cli import Optimize, main
+from cannon_fx.commands.optimize import Optimize
 from cannon_fx.hw.chip import Chip
 from cannon_fx.networks import digits_net
 from cannon_fx.run import Run
 
 SHORT = ["--epochs", "2", "--dense-epochs", "1", "--batch-size", "256"]
-
-
-@pytest.fixture
-def cannon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
-    """Runs `cannon …` in an empty folder and returns its exit status."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*words: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["cannon", *words])
-        try:
-            main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
-
-    return run
 
 
 def test_demo_writes_what_it_promises(
