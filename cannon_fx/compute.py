@@ -29,6 +29,17 @@ def compute_costs(plan: Plan, keep: Keep) -> dict[str, ComputeCost]:
     }
 
 
+COMPONENTS = ("crossbar_pj", "driver_pj", "adc_pj", "shift_add_pj", "accumulate_pj")
+
+
+def compute_total(plan: Plan, keep: Keep) -> dict[str, float] | None:
+    """Sums over the layers: each of `COMPONENTS`, energy_pj, latency_cycles; None for a chip without [compute]."""
+    costs = compute_costs(plan, keep).values()
+    if plan.chip.compute is None:
+        return None
+    return {name: sum(getattr(c, name) for c in costs) for name in (*COMPONENTS, "energy_pj", "latency_cycles")}
+
+
 def kept_rows(layer: Layer, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """bool [I, J, rows]: which rows of tile (i, j) carry a kept weight; all taps of a channel are rows in a row."""
     channel = np.arange(layer.in_channels)

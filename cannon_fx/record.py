@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cannon_fx.compute import compute_total
 from cannon_fx.cost import Cost, PhaseKind
 from cannon_fx.plans import Plan
 
@@ -24,6 +25,7 @@ def method_record(plan: Plan, cost: Cost, accuracy: float, epochs: int) -> dict[
         "latency_model": cost.latency_model,
         "epochs": epochs,
         "energy_shares_pj": {kind: cost.of(kind=kind).energy_pj for kind in KINDS},
+        "compute": compute_total(plan, cost.keep),
         "layers": [_layer(plan, cost, index) for index in range(len(plan.layers))],
         "moves": [{"name": m.node, "op": m.op, **vars(cost.of(node=m.node))} for m in plan.moves],
         "links": _links(plan, cost),

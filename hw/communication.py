@@ -75,6 +75,5 @@ def _latency_cycles(routes: Routes, transfers: Transfers, phases: int, chip: Chi
     router, packet = chip.noc.router, chip.noc.packet_flits
     rate = min(1.0, router.num_vcs * min(packet / (packet + 2), router.vc_buf_size / (7 + router.credit_delay)))
     farthest = np.zeros(phases, np.int64)
-    zero = [router.zero_load_cycles(int(h), packet) for h in range(int(routes.hops.max(initial=0)) + 1)]
-    np.maximum.at(farthest, transfers.phase, np.array(zero)[routes.hops] + routes.delay_cycles - routes.hops)
+    np.maximum.at(farthest, transfers.phase, router.zero_load_cycles(routes.hops, np.asarray(packet), routes.delay_cycles))
     return np.where(routes.busiest_flits > 0, routes.busiest_flits / rate + farthest, 0.0)

@@ -12,16 +12,20 @@ from numba.extending import intrinsic
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # No reference counting: nothing here allocates, and counting references to the memory costs a third of the time.
-_OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 
 
 def compiled(function: _Function) -> _Function:
-    """Compile at the first call; the result is kept on disk beside the source."""
-    return cast(_Function, numba.njit(**_OPTIONS)(function))
+    """Compile at the first call; the result is kept on disk beside the source.
+
+    numba notices a change of the function's own file only: if it calls functions of other files, their text must be
+    part of its closure.
+    """
+    return cast(_Function, numba.njit(cache=True, **_OPTIONS)(function))
 
 
 def inlined(function: _Function) -> _Function:
-    """Compile into its callers: a call would copy eighty layout fields."""
+    """Compile into its callers: a call would copy eighty layout fields. Not kept on disk: its callers are."""
     return cast(_Function, numba.njit(forceinline=True, **_OPTIONS)(function))
 
 

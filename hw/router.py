@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ChipError
+from .noc import Ints
 
 Delay = Annotated[int, Field(ge=0, le=1000, strict=True)]
 Stage = Annotated[int, Field(ge=1, le=1000, strict=True)]
+Count = TypeVar("Count", int, Ints)
 Flag = Annotated[bool, Field(strict=False)]
 
 TOPOLOGY_KEYS = frozenset({"topology", "k", "n", "routing_function"})
@@ -94,14 +97,22 @@ class Router(BaseModel):
         """Cycles through the crossbar."""
         return self.st_prepare_delay + self.st_final_delay
 
-    def zero_load_cycles(self, hops: int, packet_flits: int) -> int:
-        """Latency of one packet alone on links of one cycle, creation to tail ejection.
+    def zero_load_cycles(
+        self, hops: Count, packet_flits: Count, link_cycles: Count | None = None, interval: Count | int = 1
+    ) -> Count:
+        """Latency of one packet alone, creation to tail ejection: numbers or arrays of them.
 
-        Exact while the buffer covers the credit round trip and the switch and the crossbar take one cycle each; else
-        a lower bound, since flits then wait for credits, or for the batch before them.
+        `link_cycles` is the length of all links on the way together, one cycle each if not given; `interval` the cycles
+        between two flits on the slowest of them. Exact while the buffer covers the credit round trip, the switch and
+        the crossbar take one cycle each and there is no internal speedup; else a lower bound, since flits
+        then wait for credits, or for the batch before them.
         """
         allocation = self.sw_alloc_delay if self.speculative else self.vc_alloc_delay + self.sw_alloc_delay
-        return (self.routing_delay + allocation + self.crossbar_delay + 1) * (hops + 1) + 2 + packet_flits - 1
+        steps = self.routing_delay + allocation + self.crossbar_delay
+        stages = 1 + math.floor((steps - 1) / self.internal_speedup)
+        if link_cycles is None:
+            link_cycles = hops
+        return stages * (hops + 1) + link_cycles + 3 + (packet_flits - 1) * interval
 
     @classmethod
     def parse(cls, text: str, origin: str = "config") -> tuple[Router, dict[str, str | int | float]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiled import inlined
-from .sim_state import ACTIVE, IDLE, IN_VC, OUT_VC, PORT, ROUTER, ROUTING, WAITING, Layout, Settings
+from ..compiled import inlined
+from .state import ACTIVE, IDLE, IN_VC, OUT_VC, PORT, ROUTER, ROUTING, WAITING, Layout, Settings
 
 ACTIVE_ROUTERS, EVENTS = 0, 1
 """Counters in the memory: routers with something to do, flits and credits on their way."""
@@ -47,13 +47,29 @@ def withdraw(requests: int, inputs: int, outputs: int, s: Settings, m: np.ndarra
 
 
 @inlined
-def request_vc(s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, vc: int, target: int) -> None:
-    """The packet at the front of an input VC knows its output port and asks for a VC there."""
+def usable_vcs(s: Settings, vc_class: int, straight: bool, c: int) -> int:
+    """Mask of the VCs that a packet on VC c may take next; on a straight way it stays in its class."""
+    if vc_class < 0:
+        return (1 << s.vcs) - 1
+    if straight:
+        vc_class = s.vc_classes - 1
+        while vc_class * s.vcs // s.vc_classes > c:
+            vc_class -= 1
+    begin, end = vc_class * s.vcs // s.vc_classes, (vc_class + 1) * s.vcs // s.vc_classes
+    return (1 << end) - (1 << begin)
+
+
+@inlined
+def request_vc(s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, vc: int) -> None:
+    """Look up the output port of the packet at the front of an input VC, and ask for a VC there."""
     port = vc >> s.vc_bits
     router = port >> s.port_bits
-    q = next_port[router, target]
-    out = (router << s.port_bits) + q
+    way = int(table[router, m[at.buffer + vc * s.depth + m[at.front + vc * IN_VC]] >> 32])
     p = port - (router << s.port_bits)
+    q = way & 63
+    if s.vc_classes > 1:
+        m[at.usable + vc * IN_VC] = usable_vcs(s, (way >> 6) - 1, p == q ^ 1, vc - (port << s.vc_bits))
+    out = (router << s.port_bits) + q
     m[at.phase + vc * IN_VC] = WAITING
     m[at.out_port + vc * IN_VC] = q
     m[at.vc_request + (out << s.port_bits) + p] |= 1 << (vc - (port << s.vc_bits))
@@ -62,11 +78,10 @@ def request_vc(s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, vc
 
 
 @inlined
-def begin_packet(s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, vc: int, targets: np.ndarray) -> None:
+def begin_packet(s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, vc: int) -> None:
     """A head flit has come to the front: route it, unless the previous router has done so (lookahead)."""
     if s.routing_delay == 0:
-        flit = m[at.buffer + vc * s.depth + m[at.front + vc * IN_VC]]
-        request_vc(s, at, m, next_port, vc, targets[flit >> 2])
+        request_vc(s, at, m, table, vc)
     else:
         port = vc >> s.vc_bits
         m[at.phase + vc * IN_VC] = ROUTING
@@ -102,9 +117,10 @@ def queue_order(s: Settings, at: Layout, m: np.ndarray, first: int, many: int) -
 
 @inlined
 def take_flit(
-    s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, vc: int, flit: int, targets: np.ndarray, step: int
+    s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, vc: int, flit: int, time: int, step: int
 ) -> None:
     """A flit arrives at an input VC."""
+    m[at.waited + (vc >> s.vc_bits) * PORT] -= time
     place = m[at.front + vc * IN_VC] + m[at.filled + vc * IN_VC]
     if place >= s.depth:
         place -= s.depth
@@ -112,7 +128,7 @@ def take_flit(
     m[at.filled + vc * IN_VC] += 1
     router = vc >> (s.vc_bits + s.port_bits)
     if m[at.phase + vc * IN_VC] == IDLE:
-        begin_packet(s, at, m, next_port, vc, targets)
+        begin_packet(s, at, m, table, vc)
         rank(s, at, m, vc, step, True)
         wake(at, m, router)
     elif m[at.phase + vc * IN_VC] == ACTIVE and m[at.filled + vc * IN_VC] == 1:
