@@ -37,18 +37,22 @@ class Routing(NamedTuple):
     node_port: Ints
 
 
-class PathSums(NamedTuple):
-    """What the links on a way sum up to, by the places of its ends along each dimension."""
+class OnTheWay(NamedTuple):
+    """What the links between two nodes come to, by the places of both along each dimension."""
 
     routing: Routing
     first: NDArray[Any]
     second: NDArray[Any]
+    combine: np.ufunc
 
     def __call__(self, source: Ints, target: Ints) -> NDArray[Any]:
-        """The sum for every pair of nodes; the arguments broadcast."""
+        """For every pair of nodes; the arguments broadcast."""
         way = self.routing
         a, b = way.node_router[source], way.node_router[target]
-        return self.first[way.first[a], way.first[b]] + self.second[way.second[a], way.second[b]]
+        found: NDArray[Any] = self.combine(
+            self.first[way.first[a], way.first[b]], self.second[way.second[a], way.second[b]]
+        )
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,22 +126,32 @@ class Network:
         return found
 
     @cached_property
-    def hops(self) -> PathSums:
-        """hops(source, target): links on the way of pairs of nodes."""
-        return self.path_sums(np.ones(self.neighbour.shape, np.int64))
+    def hops(self) -> OnTheWay:
+        """hops(source, target): links between pairs of nodes."""
+        return self.on_the_way(np.ones(self.neighbour.shape, np.int64))
 
     @cached_property
-    def pitches(self) -> PathSums:
+    def delays(self) -> OnTheWay:
+        """delays(source, target): cycles of these links together."""
+        return self.on_the_way(self.delay)
+
+    @cached_property
+    def slowest(self) -> OnTheWay:
+        """slowest(source, target): the longest interval between two flits on these links; 0 without one."""
+        return self.on_the_way(self.interval, np.maximum)
+
+    @cached_property
+    def pitches(self) -> OnTheWay:
         """pitches(source, target): length of the links on chip, in tile pitches."""
-        return self.path_sums(np.where(self.package, 0.0, self.length))
+        return self.on_the_way(np.where(self.package, 0.0, self.length))
 
     @cached_property
-    def crossings(self) -> PathSums:
+    def crossings(self) -> OnTheWay:
         """crossings(source, target): links between chiplets."""
-        return self.path_sums(self.package.astype(np.int64))
+        return self.on_the_way(self.package.astype(np.int64))
 
-    def path_sums(self, values: NDArray[Any]) -> PathSums:
-        """Sums of `values` [routers, ports] over the links on the way of pairs of nodes.
+    def on_the_way(self, values: NDArray[Any], combine: np.ufunc = np.add) -> OnTheWay:
+        """`values` [routers, ports], at least 0, of the links between pairs of nodes, summed or otherwise combined.
 
         What a link along one dimension counts must not depend on the place along the other.
         """
@@ -151,10 +165,10 @@ class Network:
             total = np.zeros(ways.size, values.dtype)
             while (moving := here != there).any():
                 router, port = line[here[moving]], ways[here[moving], there[moving]]
-                total[moving] += values[router, port]
+                total[moving] = combine(total[moving], values[router, port])
                 here[moving] = at[self.neighbour[router, port]]
             tables.append(total.reshape(ways.shape))
-        return PathSums(way, *tables)
+        return OnTheWay(way, tables[0], tables[1], combine)
 
     def with_node(self, router: int) -> Network:
         """The same network with one more node, the last, behind a new port of `router`."""
@@ -175,15 +189,3 @@ class Network:
             package=widened(self.package, 0),
             routing=routing,
         )
-
-    def ways(self, source: Ints, target: Ints) -> tuple[Ints, Ints, Ints]:
-        """Of each pair of nodes' way: its links, their cycles together, and the longest interval between two flits."""
-        at, end = self.node_router[source], self.node_router[target]
-        links, cycles, interval = np.zeros_like(at), np.zeros_like(at), np.ones_like(at)
-        while (moving := np.flatnonzero(at != end)).size:
-            link = at[moving], self.next_port[at[moving], target[moving]]
-            links[moving] += 1
-            cycles[moving] += self.delay[link]
-            interval[moving] = np.maximum(interval[moving], self.interval[link])
-            at[moving] = self.neighbour[link]
-        return links, cycles, interval

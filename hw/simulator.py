@@ -55,8 +55,9 @@ def stall_cycles(found: Simulation, packets: Packets, network: Network, router: 
     Its latency without its wait at the source, less what it would be alone; never negative: see
     `Router.zero_load_cycles`.
     """
-    hops, link_cycles, interval = network.ways(packets.source, packets.target)
-    alone = router.zero_load_cycles(hops, packets.flits, link_cycles, interval)
+    ends = packets.source, packets.target
+    interval = np.maximum(network.slowest(*ends), 1)
+    alone = router.zero_load_cycles(network.hops(*ends), packets.flits, network.delays(*ends), interval)
     return found.latency_cycles - found.source_wait_cycles - alone
 
 

@@ -102,7 +102,7 @@ def test_sums_over_ways_are_what_walking_them_finds(network: Network) -> None:
                 total += values[router, port]
                 router = int(network.neighbour[router, port])
             expected.append(total)
-        assert network.path_sums(values)(source, target).tolist() == expected
+        assert network.on_the_way(values)(source, target).tolist() == expected
 
 
 @pytest.mark.parametrize("network", SHORTEST.values(), ids=SHORTEST)
