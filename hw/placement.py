@@ -10,9 +10,10 @@ import numpy as np
 
 from .chip import Chip
 from .errors import ChipError
+from .hilbert import hilbert
 from .noc import Ints, Mesh
 
-Order = Literal["row-major", "snake"]
+Order = Literal["row-major", "snake", "hilbert"]
 
 PORT = -1
 """The tile number that stands for the chip's I/O port wherever tiles are counted."""
@@ -46,9 +47,11 @@ def mesh_of(chip: Chip, tiles: int) -> Mesh:
 
 
 def place(chip: Chip, tiles: int, order: Order = "snake") -> Placement:
-    """Tiles 0, 1, … along `order`; "snake" turns back at every row's end, so neighbours in order are neighbours.
+    """Tiles 0, 1, … along `order`; it knows nothing of the traffic between them (see optimise for that).
 
-    Raises ChipError when the chip has too few tiles or the order is unknown.
+    "snake" turns back at every row's end, so neighbours in order are neighbours; "hilbert" folds the order in both
+    directions, so those that are near in order are near. Raises ChipError when the chip has too few tiles or the
+    order is unknown.
     """
     if order not in get_args(Order):
         raise ChipError(f"unknown placement order {order!r}: choose one of {', '.join(get_args(Order))}.")
@@ -56,5 +59,6 @@ def place(chip: Chip, tiles: int, order: Order = "snake") -> Placement:
     routers = np.arange(mesh.routers).reshape(mesh.rows, mesh.columns)
     if order == "snake":
         routers[1::2] = routers[1::2, ::-1].copy()
+    curve = hilbert(mesh) if order == "hilbert" else routers.ravel()
     port = chip.noc.port[1] * mesh.columns + chip.noc.port[0]
-    return Placement(mesh, np.append(routers.ravel()[:tiles], port))
+    return Placement(mesh, np.append(curve[:tiles], port))
