@@ -26,6 +26,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/digits.py
 	$(BIN)/python benchmarks/planning.py
 	$(BIN)/python benchmarks/noc.py
+	$(BIN)/python benchmarks/energy.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -12,10 +12,16 @@ setup(
     package_dir={"": "."},
     # Follows the links cannon_fx/kernels and cannon_fx/hw to the folders at the top.
     packages=find_namespace_packages(include=["cannon_fx", "cannon_fx.*"]),
-    package_data={"cannon_fx": ["py.typed"], "cannon_fx.hw": ["chips/*.toml"], "cannon_fx.report": ["*.j2"]},
+    package_data={
+        "cannon_fx": ["py.typed"],
+        "cannon_fx.hw": ["chips/*.toml", "dsent.json"],
+        "cannon_fx.report": ["*.j2"],
+    },
     install_requires=[
         "torch>=2.11,<2.14",
         "numpy",
+        "scipy>=1.15",
+        "sympy",
         "numba",
         "pydantic>=2",
         "safetensors",

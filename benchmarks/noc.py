@@ -20,9 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cannon_fx.atomic import atomic_write_text
+from cannon_fx.hw import topologies
 from cannon_fx.hw.errors import ChipError
-from cannon_fx.hw.network import Network
-from cannon_fx.hw.noc import Mesh
 from cannon_fx.hw.router import Router
 from cannon_fx.hw.simulator import simulate
 from cannon_fx.hw.traffic import Packets, pattern, synthetic
@@ -52,7 +51,7 @@ def routers(reference: dict[str, Any]) -> dict[str, Router]:
 def traces(reference: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for name, case in reference["trace_cases"].items():
-        packets, network = Packets.load(DATA / f"{name}.txt"), Network.mesh(Mesh(case["k"], case["k"]))
+        packets, network = Packets.load(DATA / f"{name}.txt"), topologies.mesh(case["k"], case["k"])
         for config, router in routers(reference).items():
             found, booksim = simulate(packets, network, router), case["results"][config]
             for what, theirs, ours in (
@@ -85,7 +84,7 @@ def rates(reference: dict[str, Any], options: Options) -> list[dict[str, Any]]:
         end = options.warmup + (window if saturating else int(options.packets / per_cycle))
         # As in BookSim2 nodes go on sending while the measured packets are on their way.
         cycles = end + options.warmup
-        router, network = routers(reference)[case["config"]], Network.mesh(Mesh(edge, edge))
+        router, network = routers(reference)[case["config"]], topologies.mesh(edge, edge)
         latency = []
         for seed in range(8 if saturating else 1):
             packets = synthetic(case["traffic"], edge * edge, rate, flits, cycles, seed)
@@ -121,7 +120,7 @@ def row(case: str, config: str, what: str, booksim: float, ours: float) -> dict[
 def speed(reference: dict[str, Any], options: Options) -> list[dict[str, Any]]:
     rows = []
     for edge in (8, 16):
-        network = Network.mesh(Mesh(edge, edge))
+        network = topologies.mesh(edge, edge)
         for config, router in routers(reference).items():
             for flits in (1, 4):
                 rate = 0.05 if router.num_vcs == 1 else 0.1
@@ -148,7 +147,7 @@ def main(options: Options) -> None:
     console = Console()
     reference = json.loads((DATA / "booksim.json").read_text("utf-8"))
     begin = time.perf_counter()
-    simulate(Packets.of_rows([(0, 0, 1, 1)]), Network.mesh(Mesh(2, 2)), Router())
+    simulate(Packets.of_rows([(0, 0, 1, 1)]), topologies.mesh(2, 2), Router())
     compile_seconds = time.perf_counter() - begin
     synthetic_rows = rates(reference, options)
     validation = {

@@ -8,15 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cannon_fx.hw.communication import (
-    LATENCY_MODEL,
-    Communication,
-    Transfers,
-    communicate,
-    flits_for,
-    transfer_energy_pj,
-    zero_load_cycles,
-)
+from cannon_fx.hw.communication import LATENCY_MODEL, Communication, communicate, energy_pj
+from cannon_fx.hw.noc import Ints
+from cannon_fx.hw.transfers import Transfers
 from cannon_fx.layer import Layer
 from cannon_fx.plans import Keep, Move, Plan
 
@@ -90,32 +84,38 @@ def phases_of(plan: Plan) -> tuple[Phase, ...]:
     return tuple(phases)
 
 
-def layer_transfers(
-    plan: Plan, layer: Layer, keep: NDArray[np.bool_], input_phase: int, sum_phase: int
-) -> list[Transfers]:
-    """Input transfers and partial sums of one layer; `keep` is bool [J, G]."""
-    precision, source = plan.chip.precision, plan.inputs[layer.name]
+def input_transfers(plan: Plan, layer: Layer, keep: NDArray[np.bool_], phase: int) -> Transfers:
+    """What a layer's tiles need from others; `keep` is bool [J, G]."""
+    source, bits = plan.inputs[layer.name], plan.chip.precision.activation_bits
     homes, home = np.unique(source.home, return_inverse=True)
     elements = np.zeros((layer.groups, len(homes)), np.int64)
     elements[source.group, home] = source.elements
-    # [J, I, home]: elements that tile (i, j) takes from each home.
-    needed = np.add.reduceat(keep[:, :, None] * elements, layer.first_groups, axis=1)
-    j, i, h = np.nonzero(needed * (layer.tile_of.T[:, :, None] != homes))
-    inputs = Transfers(
-        np.full(len(j), input_phase), homes[h], layer.tile_of[i, j], needed[j, i, h] * precision.activation_bits
-    )
+    if not plan.chip.noc.multicast:
+        # [J, I, home]: elements that tile (i, j) takes from each home.
+        needed = np.add.reduceat(keep[:, :, None] * elements, layer.first_groups, axis=1)
+        j, i, h = np.nonzero(needed * (layer.tile_of.T[:, :, None] != homes))
+        return Transfers.unicast(phase, homes[h], layer.tile_of[i, j], needed[j, i, h] * bits)
+    # Groups of a row block that the same column blocks need travel together: one tree per such set and home.
+    sets, chosen = np.unique(np.vstack([layer.row_block_of, keep]), axis=1, return_inverse=True)
+    together = np.zeros((sets.shape[1], len(homes)), np.int64)
+    np.add.at(together, chosen.ravel(), elements)
+    tile = layer.tile_of[sets[0]]  # [set, J]
+    s, j, h = np.nonzero(sets[1:].T[:, :, None] * together[:, None, :] * (tile[:, :, None] != homes))
+    trees = s * len(homes) + h
+    return Transfers(np.full(len(s), phase), homes[h], tile[s, j], together[s, h] * bits, trees)
+
+
+def partial_sums(plan: Plan, layer: Layer, keep: NDArray[np.bool_], phase: int) -> Transfers:
+    """What a layer's tiles with a kept connection send to the accumulating ones; `keep` is bool [J, G]."""
     used = np.add.reduceat(keep, layer.first_groups, axis=1)
     j, i = np.nonzero(used * (layer.tile_of.T != layer.accumulator[:, None]))
-    bits = layer.column_channels[j] * layer.positions * precision.partial_sum_bits
-    sums = Transfers(np.full(len(j), sum_phase), layer.tile_of[i, j], layer.accumulator[j], bits)
-    return [inputs, sums]
+    bits = layer.column_channels[j] * layer.positions * plan.chip.precision.partial_sum_bits
+    return Transfers.unicast(phase, layer.tile_of[i, j], layer.accumulator[j], bits)
 
 
 def move_transfers(plan: Plan, move: Move, phase: int) -> Transfers:
     """The transfers of an op that is no layer."""
-    return Transfers(
-        np.full(len(move.source), phase), move.source, move.target, move.elements * plan.chip.precision.activation_bits
-    )
+    return Transfers.unicast(phase, move.source, move.target, move.elements * plan.chip.precision.activation_bits)
 
 
 def all_transfers(plan: Plan, keep: Keep) -> tuple[Transfers, tuple[Phase, ...]]:
@@ -124,9 +124,8 @@ def all_transfers(plan: Plan, keep: Keep) -> tuple[Transfers, tuple[Phase, ...]]
     number = {(phase.kind, phase.node): k for k, phase in enumerate(phases)}
     parts: list[Transfers] = []
     for layer in plan.layers:
-        parts += layer_transfers(
-            plan, layer, keep[layer.name], number["input", layer.node], number["partial_sum", layer.node]
-        )
+        parts.append(input_transfers(plan, layer, keep[layer.name], number["input", layer.node]))
+        parts.append(partial_sums(plan, layer, keep[layer.name], number["partial_sum", layer.node]))
     parts += [move_transfers(plan, move, number["move", move.node]) for move in plan.moves]
     return Transfers.concatenate(parts), phases
 
@@ -146,7 +145,7 @@ def cost(plan: Plan, keep: Keep) -> Cost:
 
 def layer_cost(plan: Plan, layer: Layer, keep: NDArray[np.bool_]) -> tuple[float, float]:
     """(energy_pj, latency_cycles) of one layer; a network's are the sums over its layers and moves."""
-    transfers = Transfers.concatenate(layer_transfers(plan, layer, keep, 0, 1))
+    transfers = Transfers.concatenate([input_transfers(plan, layer, keep, 0), partial_sums(plan, layer, keep, 1)])
     priced = communicate(transfers, 2, plan.placed(), plan.chip)
     return float(priced.energy_pj.sum()), float(priced.latency_cycles.sum())
 
@@ -169,43 +168,48 @@ class Prices:
         return self.input_pj + (self.sum_pj / sharing)[:, layer.row_block_of]
 
 
+def flit_pj(plan: Plan, source: Ints, target: Ints) -> NDArray[np.float64]:
+    """Energy of one flit from tile to tile, pJ, at the plan's placement; the arguments broadcast."""
+    network, node = plan.placed().network, plan.placed().node
+    ends = node[source], node[target]
+    return energy_pj(plan.chip, network.hops(*ends) + 1, network.pitches(*ends), network.crossings(*ends))
+
+
 def prices(plan: Plan, layer: Layer) -> Prices:
-    """What the layer's connections cost at the plan's placement."""
-    chip, router, mesh = plan.chip, plan.placed().router, plan.placed().mesh
+    """What the layer's connections cost at the plan's placement, each with a way of its own (unicast)."""
+    precision, flit_bits = plan.chip.precision, plan.chip.noc.flit_bits
     source = plan.inputs[layer.name]
-    target = layer.tile_of[layer.row_block_of[source.group]]  # [k, J]
-    one_flit = transfer_energy_pj(np.ones_like(target), mesh.hops(router[source.home][:, None], router[target]), chip)
-    bits = source.elements * chip.precision.activation_bits
+    home, target = source.home[:, None], layer.tile_of[layer.row_block_of[source.group]]  # [k, 1], [k, J]
+    one_flit = np.where(home == target, 0.0, flit_pj(plan, home, target))
     input_pj = np.zeros((layer.groups, layer.column_blocks))
-    np.add.at(input_pj, source.group, one_flit * (bits / chip.noc.flit_bits)[:, None])
-    hops = mesh.hops(router[layer.tile_of], router[layer.accumulator])  # [I, J]
-    flits = layer.column_channels * layer.positions * chip.precision.partial_sum_bits / chip.noc.flit_bits
-    sum_pj = np.where(
-        layer.tile_of == layer.accumulator, 0.0, transfer_energy_pj(np.ones_like(hops), hops, chip) * flits
-    )
+    np.add.at(input_pj, source.group, one_flit * (source.elements * precision.activation_bits / flit_bits)[:, None])
+    flits = layer.column_channels * layer.positions * precision.partial_sum_bits / flit_bits
+    away = layer.tile_of != layer.accumulator
+    sum_pj = np.where(away, flit_pj(plan, layer.tile_of, layer.accumulator) * flits, 0.0)  # [I, J]
     return Prices(input_pj.T, sum_pj.T)
 
 
 def single_costs(plan: Plan, layer: Layer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(energy_pj, latency_cycles) of the layer with one connection alone, float [J, G] each; exact, in whole flits.
+    """(energy_pj, latency_cycles) of the layer with one connection alone, float [J, G] each; exact, in whole flits."""
+    precision, placement, chip = plan.chip.precision, plan.placed(), plan.chip
+    source, shape = plan.inputs[layer.name], (layer.groups, layer.column_blocks)
 
-    With one tile at work, that tile takes in every flit of the input phase, so it is the busiest sink.
-    """
-    chip, router, mesh = plan.chip, plan.placed().router, plan.placed().mesh
-    source = plan.inputs[layer.name]
-    energy, flits, farthest = (np.zeros((layer.groups, layer.column_blocks), t) for t in (float, np.int64, np.int64))
+    # Every connection is a phase of its own.
     target = layer.tile_of[layer.row_block_of[source.group]]  # [k, J]
-    hops = mesh.hops(router[source.home][:, None], router[target])
-    sent = np.broadcast_to(flits_for(source.elements * chip.precision.activation_bits, chip)[:, None], hops.shape)
-    np.add.at(energy, source.group, transfer_energy_pj(sent, hops, chip))
-    np.add.at(flits, source.group, sent)
-    np.maximum.at(farthest, source.group, hops)
-    latency = np.where(flits > 0, flits / chip.flits_per_cycle + zero_load_cycles(farthest, chip), 0.0)
+    k, j = np.nonzero(source.home[:, None] != target)
+    bits = source.elements[k] * precision.activation_bits
+    alone = Transfers(np.ravel_multi_index((source.group[k], j), shape), source.home[k], target[k, j], bits, k)
+    inputs = communicate(alone, layer.groups * layer.column_blocks, placement, chip)
 
-    hops = mesh.hops(router[layer.tile_of], router[layer.accumulator])  # [I, J]
-    bits = layer.column_channels * layer.positions * chip.precision.partial_sum_bits
-    sent = np.broadcast_to(flits_for(bits, chip), hops.shape)
-    away = layer.tile_of != layer.accumulator
-    sum_energy = np.where(away, transfer_energy_pj(sent, hops, chip), 0.0)
-    sum_latency = np.where(away, sent / chip.flits_per_cycle + zero_load_cycles(hops, chip), 0.0)
-    return (energy + sum_energy[layer.row_block_of]).T, (latency + sum_latency[layer.row_block_of]).T
+    i, j = np.nonzero(layer.tile_of != layer.accumulator)
+    bits = layer.column_channels[j] * layer.positions * precision.partial_sum_bits
+    phase = np.ravel_multi_index((i, j), layer.tile_of.shape)
+    alone = Transfers(phase, layer.tile_of[i, j], layer.accumulator[j], bits, phase)
+    sums = communicate(alone, layer.tiles, placement, chip)
+
+    def total(what: Literal["energy_pj", "latency_cycles"]) -> NDArray[np.float64]:
+        of_tile = getattr(sums, what).reshape(layer.tile_of.shape)
+        found: NDArray[np.float64] = getattr(inputs, what).reshape(shape) + of_tile[layer.row_block_of]
+        return found.T
+
+    return total("energy_pj"), total("latency_cycles")

@@ -1,4 +1,4 @@
-"""Networks to start from: the small one of the demo, and ResNet-18 at ImageNet size."""
+"""Networks to start from: the small one of the demo, and ResNets at ImageNet size."""
 
 from __future__ import annotations
 
@@ -50,18 +50,46 @@ def digits_net() -> nn.Module:
     return DigitsNet()
 
 
-class ResNet18(nn.Module):
-    """ResNet-18 (He et al., CVPR 2016) for 224x224 images and 1,000 classes, with torchvision's shapes and names."""
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions around a shortcut; `width` channels inside, four times as many outside."""
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        outputs = 4 * width
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.downsample = (
+            nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            if stride > 1 or inputs != outputs
+            else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = F.relu(self.bn1(self.conv1(x)))
+        inner = F.relu(self.bn2(self.conv2(inner)))
+        return F.relu(self.bn3(self.conv3(inner)) + self.downsample(x))
+
+
+class ResNet(nn.Module):
+    """He et al., CVPR 2016, for 224x224 images and 1,000 classes, with torchvision's shapes and names."""
+
+    def __init__(self, block: type[BasicBlock] | type[Bottleneck], blocks: tuple[int, int, int, int]) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = nn.Sequential(BasicBlock(64, 64, 1), BasicBlock(64, 64, 1))
-        self.layer2 = nn.Sequential(BasicBlock(64, 128, 2), BasicBlock(128, 128, 1))
-        self.layer3 = nn.Sequential(BasicBlock(128, 256, 2), BasicBlock(256, 256, 1))
-        self.layer4 = nn.Sequential(BasicBlock(256, 512, 2), BasicBlock(512, 512, 1))
-        self.fc = nn.Linear(512, 1000)
+        growth = 4 if block is Bottleneck else 1
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            nn.Sequential(
+                block(64 if stage == 0 else growth * 32 << stage, 64 << stage, 2 if stage else 1),
+                *(block(growth * 64 << stage, 64 << stage, 1) for _ in range(many - 1)),
+            )
+            for stage, many in enumerate(blocks)
+        )
+        self.fc = nn.Linear(growth * 512, 1000)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
@@ -72,4 +100,9 @@ class ResNet18(nn.Module):
 
 def resnet18() -> nn.Module:
     """ResNet-18, untrained."""
-    return ResNet18()
+    return ResNet(BasicBlock, (2, 2, 2, 2))
+
+
+def resnet50() -> nn.Module:
+    """ResNet-50, untrained."""
+    return ResNet(Bottleneck, (3, 4, 6, 3))

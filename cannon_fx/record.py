@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from cannon_fx.compute import compute_total
 from cannon_fx.cost import Cost, PhaseKind
-from cannon_fx.hw.noc import STEP
 from cannon_fx.plans import Plan
 
 KINDS: tuple[PhaseKind, ...] = ("input", "partial_sum", "move")
@@ -25,9 +25,10 @@ def method_record(plan: Plan, cost: Cost, accuracy: float, epochs: int) -> dict[
         "latency_model": cost.latency_model,
         "epochs": epochs,
         "energy_shares_pj": {kind: cost.of(kind=kind).energy_pj for kind in KINDS},
+        "compute": compute_total(plan, cost.keep),
         "layers": [_layer(plan, cost, index) for index in range(len(plan.layers))],
         "moves": [{"name": m.node, "op": m.op, **vars(cost.of(node=m.node))} for m in plan.moves],
-        "links": _links(cost),
+        "links": _links(plan, cost),
     }
 
 
@@ -49,27 +50,27 @@ def _layer(plan: Plan, cost: Cost, index: int) -> dict[str, Any]:
     }
 
 
-def _links(cost: Cost) -> list[dict[str, Any]]:
-    loads = cost.communication.link_flits
+def _links(plan: Plan, cost: Cost) -> list[dict[str, Any]]:
+    network, loads = plan.placed().network, cost.communication.routes.link_flits
     return [
         {
-            "from": [int(x), int(y)],
-            "to": [int(x) + STEP[direction][0], int(y) + STEP[direction][1]],
-            "flits": int(loads[direction, y, x]),
+            "from": network.place[router].tolist(),
+            "to": network.place[network.neighbour[router, port]].tolist(),
+            "flits": int(loads[router, port]),
         }
-        for direction, y, x in np.argwhere(loads)
+        for router, port in np.argwhere(loads)
     ]
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:
     """What all methods share: chip, floor plan, what is not mapped."""
     placement = plan.placed()
-    x, y = placement.mesh.coordinates(placement.router)
+    x, y = placement.coordinates
     return {
         "chip": plan.chip.dump(),
         "floor_plan": {
-            "columns": placement.mesh.columns,
-            "rows": placement.mesh.rows,
+            "columns": placement.grid.columns,
+            "rows": placement.grid.rows,
             "port": list(plan.chip.noc.port),
             "tiles": [
                 {

@@ -1,4 +1,4 @@
-"""Placements by linear algebra: the spectral order of the traffic, and scipy's FAQ for the quadratic assignment problem.
+"""Placements by linear algebra: the spectral order of the traffic, and scipy's FAQ for quadratic assignment.
 
 Both look at energy alone; neither searches, so `anneal` beats them where it may take its time.
 """
@@ -6,8 +6,8 @@ Both look at energy alone; neither searches, so `anneal` beats them where it may
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import eigh
-from scipy.optimize import quadratic_assignment
+from scipy.linalg import eigh  # type: ignore[import-untyped]
+from scipy.optimize import quadratic_assignment  # type: ignore[import-untyped]
 
 from .noc import Ints
 from .objective import Objective
@@ -17,7 +17,7 @@ CHAIN = 1e-3
 
 
 def spectral(objective: Objective, start: Ints) -> Ints:
-    """The routers of `start`, filled in the order of the Fiedler vector of the traffic, from its better end.
+    """The nodes of `start`, filled in the order of the Fiedler vector of the traffic, from its better end.
 
     That is the eigenvector to the second smallest eigenvalue of the normalised Laplacian: tiles with much traffic
     between them come near in it. A weak chain through the tiles as they are numbered joins parts without traffic.
@@ -36,36 +36,31 @@ def spectral(objective: Objective, start: Ints) -> Ints:
     order = np.argsort(fiedler, kind="stable")
     found = []
     for tiles in (order, order[::-1]):
-        router = start.copy()
-        router[tiles] = start[:-1]
-        found.append(router)
+        node = start.copy()
+        node[tiles] = start[:-1]
+        found.append(node)
     return min(found, key=objective)
 
 
 def faq(objective: Objective, start: Ints, seed: int, restarts: int) -> Ints:
     """The best of `restarts` runs of FAQ (Vogelstein et al. 2015): from the barycentre, then from random matrices.
 
-    Free routers are filled with tiles without traffic. The port becomes one more tile, fixed at one more router that
-    lies where the port's own does. Of `start`, only the port's router is used.
+    Free nodes are filled with tiles without traffic. Of `start`, only the port's node is used, where the port is fixed.
     """
-    tiles, routers = objective.tiles, len(objective.cost)
-    if tiles == 0:
-        return start
-    place = np.append(np.arange(routers), start[-1])
-    which = np.append(np.arange(tiles), routers)
-    flits = np.zeros((routers + 1, routers + 1))
-    flits[np.ix_(which, which)] = objective.flits
+    nodes, port = len(objective.cost), objective.tiles
+    flits = np.zeros((nodes, nodes))
+    flits[: port + 1, : port + 1] = objective.flits
     found = []
     for k, rng in enumerate(np.random.default_rng(seed).spawn(restarts)):
         result = quadratic_assignment(
             flits,
-            objective.cost[np.ix_(place, place)],
+            objective.cost,
             method="faq",
             options={
-                "partial_match": np.array([[routers, routers]]),
+                "partial_match": np.array([[port, start[-1]]]),
                 "P0": "randomized" if k else "barycenter",
                 "rng": rng,
             },
         )
-        found.append(place[result.col_ind[which]])
+        found.append(result.col_ind[: port + 1])
     return min(found, key=objective)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import difflib
 import math
 import tomllib
+from functools import cached_property
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from .compute import Compute
+from .energy import Energy, NocEnergy
 from .errors import ChipError
+from .router import Router
 
 Count = Annotated[int, Field(gt=0, le=1_000_000, strict=True)]
 Positive = Annotated[float, Field(gt=0, le=1e9, strict=True, allow_inf_nan=False)]
@@ -50,45 +55,67 @@ class Precision(_Section):
     partial_sum_bits: Count
 
 
-class Noc(_Section):
-    """The network-on-chip. Without `columns` and `rows` the mesh is the smallest square that holds the network."""
+Topology = Literal["mesh", "torus", "ring", "cmesh", "tree", "chiplets"]
 
-    topology: Literal["mesh"]
-    routing: Literal["xy"]
+
+class Noc(_Section):
+    """The network-on-chip. Without `columns` and `rows` it is the smallest square that holds the network.
+
+    A ring has `columns` routers in one row; a tree has `columns` leaves. `concentration` tiles share a router of a
+    cmesh, and is the arity of a tree. `link_mm` is the pitch from router to router. With `multicast`, routers copy
+    flits: what several tiles need from one passes every link of the tree of its ways once.
+    """
+
+    topology: Topology
+    routing: Literal["xy", "yx"] = "xy"
     columns: Count | None = None
     rows: Count | None = None
+    concentration: Count = 1
+    multicast: Annotated[bool, Field(strict=True)] = False
     flit_bits: Count
     packet_flits: Count
-    vcs: Count
-    buffer_flits: Count
     clock_ghz: Positive
     link_mm: Positive
-    router_cycles: Count
     link_cycles: Count
-    endpoint_cycles: Annotated[int, Field(ge=0, strict=True)]
-    credit_cycles: Count
     port: tuple[Coordinate, Coordinate] = (0, 0)
+    router: Router
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if (self.columns is None) != (self.rows is None):
-            raise ValueError("give both columns and rows, or neither (the mesh is then sized to the network)")
-        if self.columns is not None and self.rows is not None:
-            if self.columns * self.rows > MAX_ROUTERS:
-                raise ValueError(f"a mesh of {self.columns} x {self.rows} is more than {MAX_ROUTERS} routers")
-            x, y = self.port
-            if x >= self.columns or y >= self.rows:
-                raise ValueError(f"port {x, y} lies outside the {self.columns} x {self.rows} mesh")
+        if self.topology in ("ring", "tree"):
+            if self.rows is not None or self.port[1] != 0:
+                raise ValueError(f"a {self.topology} has no rows: give columns alone, or nothing, and a port [x, 0]")
+        elif (self.columns is None) != (self.rows is None):
+            raise ValueError("give both columns and rows, or neither (the network is then sized to its tiles)")
+        if self.columns is not None:
+            rows = self.rows or 1
+            if self.columns * rows > MAX_ROUTERS:
+                raise ValueError(f"{self.columns} x {rows} is more than {MAX_ROUTERS} routers")
+            if self.port[0] >= self.columns or self.port[1] >= rows:
+                raise ValueError(f"port {self.port} lies outside the {self.columns} x {rows} {self.topology}")
+        if self.topology == "cmesh" and self.concentration < 2:
+            raise ValueError("a cmesh has at least 2 tiles per router: give concentration = 2 or more")
+        if self.topology == "tree" and self.concentration < 2:
+            raise ValueError("a tree has at least 2 branches: give concentration = 2 or more")
+        if self.topology not in ("cmesh", "tree") and self.concentration > 1:
+            raise ValueError(f"a {self.topology} has one tile per router: leave concentration out")
+        if self.topology in ("torus", "ring") and self.router.num_vcs < 2:
+            raise ValueError(f"a {self.topology} needs at least 2 VCs to be free of deadlock: give router.num_vcs = 2")
         return self
 
 
-class Energy(_Section):
-    """Energy and power of the network-on-chip."""
+class Nop(_Section):
+    """The network-on-package of a chip of chiplets: links that cross from one chiplet to the next.
 
-    router_pj_per_flit: NonNegative
-    link_pj_per_bit_mm: NonNegative
-    router_leakage_mw: NonNegative
-    router_clock_mw: NonNegative
+    `chiplet_columns` x `chiplet_rows` tiles make a chiplet. A crossing takes `link_cycles`, passes one flit every
+    `cycles_per_flit`, and costs `pj_per_bit`.
+    """
+
+    chiplet_columns: Count
+    chiplet_rows: Count
+    link_cycles: Count
+    cycles_per_flit: Count
+    pj_per_bit: NonNegative
 
 
 class Chip(_Section):
@@ -105,7 +132,20 @@ class Chip(_Section):
     tile: Tile
     precision: Precision
     noc: Noc
+    nop: Nop | None = None
     energy: Energy
+    compute: Compute | None = None
+
+    @model_validator(mode="after")
+    def _has_its_package(self) -> Self:
+        if (self.noc.topology == "chiplets") != (self.nop is not None):
+            raise ValueError("a chip of chiplets, and no other, has a [nop] section")
+        return self
+
+    @model_validator(mode="after")
+    def _has_energies(self) -> Self:
+        self.noc_energy  # noqa: B018 a chip outside its energy model is refused here, not when it is first used
+        return self
 
     @model_validator(mode="after")
     def _holds_a_weight(self) -> Self:
@@ -128,28 +168,23 @@ class Chip(_Section):
             self.crossbar.columns // math.ceil(self.precision.weight_bits / self.crossbar.cell_bits)
         )
 
-    @property
-    def link_pj_per_flit(self) -> float:
-        """Energy of one flit over one link, pJ."""
-        return self.energy.link_pj_per_bit_mm * self.noc.flit_bits * self.noc.link_mm
+    @cached_property
+    def noc_energy(self) -> NocEnergy:
+        """What a flit costs in a router and on a link of one tile pitch, and what both cost while idle."""
+        noc = self.noc
+        ports = {"ring": 3, "tree": noc.concentration + 1}.get(noc.topology, 4 + noc.concentration)
+        return self.energy.resolve(noc.flit_bits, noc.router, noc.link_mm, noc.clock_ghz, ports)
 
     @property
-    def static_pj_per_router_cycle(self) -> float:
-        """Leakage and clock energy of one router in one cycle, pJ (1 mW for 1 ns is 1 pJ)."""
-        return (self.energy.router_leakage_mw + self.energy.router_clock_mw) / self.noc.clock_ghz
+    def crossing_pj_per_flit(self) -> float:
+        """Energy of one flit over one link between chiplets, pJ."""
+        return self.nop.pj_per_bit * self.noc.flit_bits if self.nop else 0.0
 
-    @property
-    def flits_per_cycle(self) -> float:
-        """Sustained rate of one link, in flits per cycle.
-
-        One virtual channel takes up the next packet's routing and allocation only after the last tail
-        has left, and waits for credits: min(L / (L + 2), buffer / credit round trip), as measured on
-        BookSim2. Several virtual channels overlap those waits. For packets longer than a buffer they
-        overlap less than this model says (measured 0.68 for 4 VCs x 4 flits and 8-flit packets).
-        """
-        packet = self.noc.packet_flits
-        one_vc = min(packet / (packet + 2), self.noc.buffer_flits / self.noc.credit_cycles)
-        return min(1.0, self.noc.vcs * one_vc)
+    def static_pj_per_cycle(self, routers: int, pitches: float) -> float:
+        """Leakage and clock of `routers` and of links of `pitches` tile pitches in all, pJ (1 mW for 1 ns is 1 pJ)."""
+        energy = self.noc_energy
+        power_mw = routers * (energy.router_leakage_mw + energy.router_clock_mw) + pitches * energy.link_leakage_mw
+        return power_mw / self.noc.clock_ghz
 
     @classmethod
     def presets(cls) -> list[str]:
@@ -204,7 +239,9 @@ class Chip(_Section):
 
 def _describe(problem: Any) -> str:
     """One pydantic problem in the words of the file: which key, what is wrong, what stood there."""
-    where = ".".join(map(str, problem["loc"])) or "the file"
+    # What follows "energy" or "adc" is the model that was chosen, which is no key.
+    keys = [key for before, key in pairwise((None, *problem["loc"])) if before not in ("energy", "adc")]
+    where = ".".join(map(str, keys)) or "the file"
     if problem["type"] == "missing":
         return f"{where} is missing"
     if problem["type"] == "extra_forbidden":

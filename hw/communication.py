@@ -1,13 +1,13 @@
 """What the transfers of a network cost on a chip: flits, energy, latency.
 
-Conventions: unicast, XY routing, per inference. Phases run one after another. Energy of a transfer =
-flits x (hops x E_link + (hops + 1) x E_router). Latency of a phase is `analytic`: the busiest link, source
-or sink at its sustained rate, plus the zero-load latency of the farthest transfer.
+Conventions: per inference; phases run one after another; unicast, or multicast along the tree of the ways. Energy of a
+flit = router energy x routers passed + link energy x tile pitches + package energy x links between chiplets.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,94 +15,66 @@ from numpy.typing import NDArray
 from .chip import Chip
 from .noc import Ints
 from .placement import Placement
+from .routes import Routes, walk
+from .transfers import Transfers
 
 LATENCY_MODEL = "analytic"
 
-
-@dataclass(frozen=True)
-class Transfers:
-    """One row per transfer: `bits` that go from tile `source` to tile `target` in phase `phase`."""
-
-    phase: Ints
-    source: Ints
-    target: Ints
-    bits: Ints
-
-    @classmethod
-    def concatenate(cls, parts: list[Transfers]) -> Transfers:
-        """All rows of `parts`, in order."""
-        if not parts:
-            return cls(*(np.zeros(0, np.int64) for _ in range(4)))
-        columns = ("phase", "source", "target", "bits")
-        return cls(*(np.concatenate([getattr(part, column) for part in parts]) for column in columns))
+Counts = Ints | NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Communication:
-    """Cost per phase, int64 or float64 [phases], and the loads of the links over all phases.
+    """Cost per phase, [phases] each, and the routes behind it. Counts are int64, energies and latencies float64."""
 
-    `hops` and `flits_of` keep one entry per transfer; `link_flits` is [4, rows, columns] (see Mesh.link_loads).
-    """
-
+    routes: Routes
     flits: Ints
     flit_hops: Ints
+    """flits times links"""
     energy_pj: NDArray[np.float64]
     static_energy_pj: NDArray[np.float64]
     latency_cycles: NDArray[np.float64]
-    link_flits: Ints
-    hops: Ints
-    flits_of: Ints
 
 
-def flits_for(bits: Ints, chip: Chip) -> Ints:
-    """Flits that carry `bits`; a transfer does not share a flit with another."""
-    return -(-bits // chip.noc.flit_bits)
-
-
-def transfer_energy_pj(flits: Ints, hops: Ints, chip: Chip) -> NDArray[np.float64]:
-    """Dynamic energy of `flits` over `hops` links and `hops + 1` routers, pJ."""
-    energy: NDArray[np.float64] = chip.link_pj_per_flit * (flits * hops) + chip.energy.router_pj_per_flit * (
-        flits * (hops + 1)
-    )
-    return energy
-
-
-def zero_load_cycles(hops: Ints, chip: Chip) -> Ints:
-    """Latency of one packet alone in the network: router and link delays on its way, and its own length."""
-    noc = chip.noc
-    return noc.router_cycles * (hops + 1) + noc.link_cycles * hops + noc.endpoint_cycles + noc.packet_flits - 1
+def energy_pj(chip: Chip, routers: Counts, pitches: Counts, crossings: Counts) -> Any:
+    """Dynamic energy of flits that pass so many routers, tile pitches of link, and links between chiplets."""
+    energy = chip.noc_energy
+    on_chip = energy.router_pj_per_flit * routers + energy.link_pj_per_flit * pitches
+    return on_chip + chip.crossing_pj_per_flit * crossings
 
 
 def communicate(transfers: Transfers, phases: int, placement: Placement, chip: Chip) -> Communication:
-    """The cost of `transfers`, vectorised over all phases at once."""
-    mesh, phase = placement.mesh, transfers.phase
-    source, target = placement.router[transfers.source], placement.router[transfers.target]
-    flits, hops = flits_for(transfers.bits, chip), mesh.hops(source, target)
+    """The cost of `transfers`, over all phases at once."""
+    network = placement.network
+    routes = walk(transfers, chip.noc.flit_bits, phases, network, placement.node)
 
-    def per_phase(values: Ints) -> Ints:
-        total = np.zeros(phases, np.int64)
-        np.add.at(total, phase, values)
+    def per_phase(values: Counts) -> NDArray[np.float64]:
+        total = np.zeros(phases)
+        np.add.at(total, transfers.phase, values)
         return total
 
-    def busiest(tile: Ints) -> Ints:
-        # A port shares its router with a tile but has a channel of its own, so this counts tiles, not routers.
-        load = np.zeros((phases, placement.tiles + 1), np.int64)
-        np.add.at(load, (phase, tile), flits)
-        return load.max(axis=1)
-
-    loads = mesh.link_loads(phase, source, target, flits, phases)
-    worst = np.maximum.reduce([loads.max(axis=(1, 2, 3)), busiest(transfers.source), busiest(transfers.target)])
-    farthest = np.zeros(phases, np.int64)
-    np.maximum.at(farthest, phase, hops)
-    total_flits, flit_hops = per_phase(flits), per_phase(flits * hops)
-    latency = np.where(total_flits > 0, worst / chip.flits_per_cycle + zero_load_cycles(farthest, chip), 0.0)
+    latency = _latency_cycles(routes, transfers, phases, chip)
+    links = routes.routers - (routes.sent > 0)  # each way of its own begins in one router more
     return Communication(
-        flits=total_flits,
-        flit_hops=flit_hops,
-        energy_pj=chip.link_pj_per_flit * flit_hops + chip.energy.router_pj_per_flit * (flit_hops + total_flits),
-        static_energy_pj=latency * mesh.routers * chip.static_pj_per_router_cycle,
+        routes=routes,
+        flits=per_phase(routes.sent).astype(np.int64),
+        flit_hops=per_phase(routes.flits * links).astype(np.int64),
+        energy_pj=energy_pj(
+            chip,
+            per_phase(routes.flits * routes.routers),
+            per_phase(routes.flits * routes.pitches),
+            per_phase(routes.flits * routes.crossings),
+        ),
+        static_energy_pj=latency
+        * chip.static_pj_per_cycle(network.routers, float(network.length[~network.package].sum())),
         latency_cycles=latency,
-        link_flits=loads.sum(axis=0),
-        hops=hops,
-        flits_of=flits,
     )
+
+
+def _latency_cycles(routes: Routes, transfers: Transfers, phases: int, chip: Chip) -> NDArray[np.float64]:
+    router, packet = chip.noc.router, chip.noc.packet_flits
+    rate = min(1.0, router.num_vcs * min(packet / (packet + 2), router.vc_buf_size / (7 + router.credit_delay)))
+    farthest = np.zeros(phases, np.int64)
+    zero = [router.zero_load_cycles(int(h), packet) for h in range(int(routes.hops.max(initial=0)) + 1)]
+    np.maximum.at(farthest, transfers.phase, np.array(zero)[routes.hops] + routes.delay_cycles - routes.hops)
+    return np.where(routes.busiest_flits > 0, routes.busiest_flits / rate + farthest, 0.0)

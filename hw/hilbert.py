@@ -11,15 +11,15 @@ from .noc import Ints, Mesh
 Vector = tuple[int, int]
 
 
-def hilbert(mesh: Mesh) -> Ints:
-    """The mesh's routers along the curve, int64 [routers], from router 0 to the far end of the longer side.
+def hilbert(grid: Mesh) -> Ints:
+    """The grid's places along the curve, int64 [routers], from place 0 to the far end of the longer side.
 
-    Each router is a neighbour of the one before, except for at most one diagonal step (two hops), which comes only
+    Each place is a neighbour of the one before, except for at most one diagonal step (two hops), which comes only
     where the longer side is odd and the shorter one even: no path from corner to corner without it exists there.
     """
-    wide = mesh.columns >= mesh.rows
-    sides = ((1, 0), mesh.columns, (0, 1), mesh.rows) if wide else ((0, 1), mesh.rows, (1, 0), mesh.columns)
-    return np.fromiter((y * mesh.columns + x for x, y in _walk((0, 0), *sides)), np.int64, mesh.routers)
+    wide = grid.columns >= grid.rows
+    sides = ((1, 0), grid.columns, (0, 1), grid.rows) if wide else ((0, 1), grid.rows, (1, 0), grid.columns)
+    return np.fromiter((y * grid.columns + x for x, y in _walk((0, 0), *sides)), np.int64, grid.routers)
 
 
 def _go(at: Vector, step: Vector, count: int) -> Vector:

@@ -1,34 +1,77 @@
-"""Routers, links between them, and a routing table: what the flit simulator runs on."""
+"""Routers, the links between them, nodes, and routing: what a network-on-chip is made of."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ChipError
-from .noc import EAST, NORTH, SOUTH, STEP, WEST, Ints, Mesh
-from .sim_state import MASK_BITS
+from .noc import Ints
 
-BACK = {EAST: WEST, WEST: EAST, SOUTH: NORTH, NORTH: SOUTH}
+ANY_VC = -1
+"""VC class of a packet that may take every VC."""
+
+HERE = -1
+"""Entry of a way table where router and node agree."""
+
+
+class Routing(NamedTuple):
+    """The way to every node, one dimension after the other, in a form that compiled code reads.
+
+    Every router has a place [0..m) along the first dimension and [0..n) along the second. `first_way` int8 [m, m] is
+    the port from a place towards another, `HERE` where they agree; then `second_way` [n, n] decides, and at last the
+    port `node_port` [nodes] of the node at its router `node_router` [nodes]. `first_class` and `second_class` are the
+    classes of the VCs to take meanwhile. A grid needs two small tables; any other graph has all routers on the first.
+    """
+
+    first: Ints
+    second: Ints
+    first_way: NDArray[np.int8]
+    second_way: NDArray[np.int8]
+    first_class: NDArray[np.int8]
+    second_class: NDArray[np.int8]
+    node_router: Ints
+    node_port: Ints
+
+
+class PathSums(NamedTuple):
+    """What the links on a way sum up to, by the places of its ends along each dimension."""
+
+    routing: Routing
+    first: NDArray[Any]
+    second: NDArray[Any]
+
+    def __call__(self, source: Ints, target: Ints) -> NDArray[Any]:
+        """The sum for every pair of nodes; the arguments broadcast."""
+        way = self.routing
+        a, b = way.node_router[source], way.node_router[target]
+        return self.first[way.first[a], way.first[b]] + self.second[way.second[a], way.second[b]]
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """One node per router, behind the router's last port; all arrays have one row per router.
+    """Arrays with one row per router and one column per port. `topologies` builds them.
 
     `neighbour[router, port]` and `neighbour_port[router, port]` say where the link that leaves through a port
-    arrives, -1 for none. `delay[router, port]` is that link's length in cycles (credits take as long back).
-    `next_port[router, target]` is the port towards a router; for itself the last one, where packets leave.
+    arrives; -1 where there is none, as at the ports of nodes. Links come in pairs, one each way.
+    `delay` is a link's length in cycles (credits take as long back), `interval` the cycles between
+    two flits on it, `length` its length in tile pitches, and `package` marks links between chiplets.
+    The VCs of a port are divided into `vc_classes` equal parts: so a torus is free of deadlock.
+    `place` float64 [routers, 2] is where a router stands on a drawing: x to the right, y down.
     """
 
     neighbour: Ints
     neighbour_port: Ints
     delay: Ints
-    next_port: NDArray[np.int8]
+    interval: Ints
+    length: NDArray[np.float64]
+    package: NDArray[np.bool_]
+    routing: Routing
+    vc_classes: int
+    place: NDArray[np.float64]
 
     @property
     def routers(self) -> int:
@@ -36,68 +79,99 @@ class Network:
 
     @property
     def ports(self) -> int:
-        """Ports of a router, with the one of its node."""
+        """Ports of a router, with those of its nodes."""
         return self.neighbour.shape[1]
 
-    def hops(self, source: Ints, target: Ints) -> Ints:
-        """Links on the way of each pair, by walking the routing table."""
-        at, hops = np.array(source, np.int64), np.zeros(len(source), np.int64)
-        while (moving := at != target).any():
-            at[moving] = self.neighbour[at[moving], self.next_port[at[moving], target[moving]]]
-            hops += moving
-        return hops
+    @property
+    def nodes(self) -> int:
+        return len(self.routing.node_router)
 
-    @classmethod
-    def mesh(cls, mesh: Mesh) -> Network:
-        """A mesh with XY routing and links of one cycle. Ports: east, west, south, north, node."""
-        routers = np.arange(mesh.routers)
-        x, y = mesh.coordinates(routers)
-        neighbour = np.full((mesh.routers, 5), -1)
-        neighbour_port = np.full((mesh.routers, 5), -1)
-        for direction, (dx, dy) in enumerate(STEP):
-            inside = (0 <= x + dx) & (x + dx < mesh.columns) & (0 <= y + dy) & (y + dy < mesh.rows)
-            neighbour[inside, direction] = (routers + dx + dy * mesh.columns)[inside]
-            neighbour_port[inside, direction] = BACK[direction]
-        right, down = x[None, :] - x[:, None], y[None, :] - y[:, None]
-        next_port = np.select([right > 0, right < 0, down > 0, down < 0], [EAST, WEST, SOUTH, NORTH], 4)
-        return cls(neighbour, neighbour_port, np.ones_like(neighbour), next_port.astype(np.int8))
+    @property
+    def links(self) -> int:
+        """Links between routers, each direction counted."""
+        return int((self.neighbour >= 0).sum())
 
-    @classmethod
-    def table(cls, routers: int, edges: Iterable[tuple[int, int]], link_cycles: int = 1) -> Network:
-        """Any connected graph, every edge a link each way, shortest paths; ties go to the lower neighbour.
+    @property
+    def node_router(self) -> Ints:
+        """[nodes]: the router of each node."""
+        return self.routing.node_router
 
-        `edges` are pairs of router numbers, such as `graph.edges` of a networkx graph with nodes 0, 1, ...
-        Free of deadlock on a tree; on a graph with cycles packets may wait for each other in a circle, which
-        the simulator reports. Raises ChipError for an edge outside the graph and a graph in several pieces.
+    @cached_property
+    def next_port(self) -> NDArray[np.int8]:
+        """int8 [routers, nodes]: the port towards a node; at the node's own router the port where it hangs."""
+        return self._spread(self.routing.first_way, self.routing.second_way, self.routing.node_port)
+
+    @cached_property
+    def vc_class(self) -> NDArray[np.int8]:
+        """int8 [routers, nodes]: the class of the VC that a packet for a node takes next, or `ANY_VC`."""
+        return self._spread(self.routing.first_class, self.routing.second_class, np.full(self.nodes, ANY_VC))
+
+    def _spread(self, first: NDArray[np.int8], second: NDArray[np.int8], at_node: Ints) -> NDArray[np.int8]:
+        """Both dimensions' tables as one of [routers, nodes]."""
+        way = self.routing
+        one, two = way.first[way.node_router], way.second[way.node_router]
+        found: NDArray[np.int8] = np.where(
+            way.first_way[way.first[:, None], one] != HERE,
+            first[way.first[:, None], one],
+            np.where(
+                way.second_way[way.second[:, None], two] != HERE,
+                second[way.second[:, None], two],
+                at_node[None, :].astype(np.int8),
+            ),
+        )
+        return found
+
+    @cached_property
+    def hops(self) -> PathSums:
+        """hops(source, target): links on the way of pairs of nodes."""
+        return self.path_sums(np.ones(self.neighbour.shape, np.int64))
+
+    @cached_property
+    def pitches(self) -> PathSums:
+        """pitches(source, target): length of the links on chip, in tile pitches."""
+        return self.path_sums(np.where(self.package, 0.0, self.length))
+
+    @cached_property
+    def crossings(self) -> PathSums:
+        """crossings(source, target): links between chiplets."""
+        return self.path_sums(self.package.astype(np.int64))
+
+    def path_sums(self, values: NDArray[Any]) -> PathSums:
+        """Sums of `values` [routers, ports] over the links on the way of pairs of nodes.
+
+        What a link along one dimension counts must not depend on the place along the other.
         """
-        if routers < 1 or link_cycles < 1:
-            raise ChipError(f"{routers} routers with links of {link_cycles} cycles: give at least 1 of each.")
-        around: list[set[int]] = [set() for _ in range(routers)]
-        for a, b in edges:
-            if not (0 <= a < routers and 0 <= b < routers) or a == b:
-                raise ChipError(f"edge {a, b} does not join two of the routers 0 to {routers - 1}.")
-            around[a].add(b)
-            around[b].add(a)
-        ports = max(map(len, around)) + 1
-        if ports > MASK_BITS:
-            raise ChipError(f"a router with {ports - 1} links is too large: at most {MASK_BITS - 1} can be simulated.")
-        order = [sorted(neighbours) for neighbours in around]
-        neighbour, neighbour_port = np.full((routers, ports), -1), np.full((routers, ports), -1)
-        for router, neighbours in enumerate(order):
-            for port, other in enumerate(neighbours):
-                neighbour[router, port] = other
-                neighbour_port[router, port] = order[other].index(router)
-        next_port = np.full((routers, routers), -1, np.int8)
-        for target in range(routers):
-            next_port[target, target] = ports - 1
-            queue = deque([target])
-            while queue:
-                router = queue.popleft()
-                for other in order[router]:
-                    if next_port[other, target] < 0:
-                        next_port[other, target] = order[other].index(router)
-                        queue.append(other)
-        if (next_port < 0).any():
-            a, b = map(int, np.argwhere(next_port < 0)[0])
-            raise ChipError(f"the network is in several pieces: no path from router {a} to router {b}. Add links.")
-        return cls(neighbour, neighbour_port, np.full_like(neighbour, link_cycles), next_port)
+        way = self.routing
+        tables = []
+        for at, ways, other in ((way.first, way.first_way, way.second), (way.second, way.second_way, way.first)):
+            # The router at each place, with the other place 0: links elsewhere count the same.
+            line = np.zeros(len(ways), np.int64)
+            line[at[other == 0]] = np.flatnonzero(other == 0)
+            here, there = np.divmod(np.arange(ways.size), len(ways))
+            total = np.zeros(ways.size, values.dtype)
+            while (moving := here != there).any():
+                router, port = line[here[moving]], ways[here[moving], there[moving]]
+                total[moving] += values[router, port]
+                here[moving] = at[self.neighbour[router, port]]
+            tables.append(total.reshape(ways.shape))
+        return PathSums(way, *tables)
+
+    def with_node(self, router: int) -> Network:
+        """The same network with one more node, the last, behind a new port of `router`."""
+
+        def widened(values: NDArray[Any], empty: int) -> NDArray[Any]:
+            return np.pad(values, ((0, 0), (0, 1)), constant_values=empty)
+
+        routing = self.routing._replace(
+            node_router=np.append(self.node_router, router), node_port=np.append(self.routing.node_port, self.ports)
+        )
+        return replace(
+            self,
+            neighbour=widened(self.neighbour, -1),
+            neighbour_port=widened(self.neighbour_port, -1),
+            delay=widened(self.delay, 1),
+            interval=widened(self.interval, 1),
+            length=widened(self.length, 0),
+            package=widened(self.package, 0),
+            routing=routing,
+        )

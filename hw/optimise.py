@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 
 from .anneal import anneal
 from .assignment import faq, spectral
@@ -19,17 +19,17 @@ Method = Literal["spectral", "faq", "annealed"]
 
 @dataclass(frozen=True, eq=False)
 class Optimised:
-    """`router[t]` of every tile t and, last, of the port; the objective at the start and now."""
+    """`node[t]` of every tile t and, last, of the port; the objective at the start and now."""
 
-    router: Ints
+    node: Ints
     cost_before: float
     cost_after: float
 
 
 def optimise(
-    flits: ArrayLike,
-    cost: ArrayLike,
-    start: ArrayLike,
+    flits: NDArray[Any],
+    cost: NDArray[Any],
+    start: Ints,
     method: Method = "annealed",
     *,
     network: Network | None = None,
@@ -38,9 +38,9 @@ def optimise(
     restarts: int = 3,
     sweeps: int = 4000,
 ) -> Optimised:
-    """A router for every tile, none worse than `start`; the same for the same arguments.
+    """A node for every tile, none worse than `start`; the same for the same arguments.
 
-    `flits`, `cost`, `network` and `link_weight` are those of Objective; `start` [tiles + 1] gives the tiles' routers
+    `flits`, `cost`, `network` and `link_weight` are those of Objective; `start` [tiles + 1] gives the tiles' nodes
     at first and, last, the port's, which stays. `restarts` runs of FAQ or of the annealing, the best counts; an
     annealing makes `sweeps` proposals per tile. Raises ChipError for arguments that make no sense.
     """
@@ -49,8 +49,8 @@ def optimise(
     for name, value, least in (("seed", seed, 0), ("restarts", restarts, 1), ("sweeps", sweeps, 0)):
         if value < least:
             raise ChipError(f"{name} is {value}: give at least {least}.")
-    objective = Objective(flits, cost, network, link_weight)  # type: ignore[arg-type]
-    before = objective.check(start)  # type: ignore[arg-type]
+    objective = Objective(flits, cost, network, link_weight)
+    before = objective.check(start)
     if method == "spectral":
         found = spectral(objective, before)
     elif method == "faq":

@@ -34,5 +34,5 @@ def verify(plan: Plan, after: str) -> None:
             assert (found.home < plan.tiles).all(), f"{after}: {layer.name} takes its input from no tile of the chip"
             assert (found.elements > 0).all(), f"{after}: {layer.name} has empty transfers"
     if plan.placement is not None:
-        routers = plan.placement.router[:-1]
-        assert len(np.unique(routers)) == plan.tiles == len(routers), f"{after}: two tiles on one router"
+        nodes = plan.placement.node[:-1]
+        assert len(np.unique(nodes)) == plan.tiles == len(nodes), f"{after}: two tiles at one place"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cannon_fx.cost import all_transfers
-from cannon_fx.hw.communication import LATENCY_MODEL, communicate, transfer_energy_pj
+from cannon_fx.hw.communication import LATENCY_MODEL, communicate, energy_pj
 from cannon_fx.hw.noc import Ints
 from cannon_fx.plans import Keep, Plan
 
@@ -29,13 +29,14 @@ class Annotate:
     def __call__(self, plan: Plan) -> Plan:
         transfers, phases = all_transfers(plan, plan.full() if self.keep is None else self.keep)
         priced = communicate(transfers, len(phases), plan.placed(), plan.chip)
-        energy = transfer_energy_pj(priced.flits_of, priced.hops, plan.chip)
+        routes = priced.routes
+        energy = routes.flits * energy_pj(plan.chip, routes.routers, routes.pitches, routes.crossings)
         layers = {layer.node: layer for layer in plan.layers}
         moves = {move.node: move for move in plan.moves}
         notes: dict[str, dict[str, Any]] = {}
 
         def edge(rows: Ints) -> dict[str, Any]:
-            hops, flits = priced.hops[rows], priced.flits_of[rows]
+            hops, flits = routes.hops[rows], routes.flits[rows]
             return {
                 "bits": int(transfers.bits[rows].sum()),
                 "flits": int(flits.sum()),
@@ -54,7 +55,7 @@ class Annotate:
                         note["in"].append({"from": producer, **edge(chosen)})
             elif phase.kind == "input":
                 note["in"].append({"from": plan.inputs[phase.name].producer, **edge(rows)})
-                x, y = plan.placed().mesh.coordinates(plan.placed().router)
+                x, y = plan.placed().coordinates
                 tiles = layers[phase.node].tile_of.ravel()
                 note["tiles"] = {str(tile): [int(x[tile]), int(y[tile])] for tile in tiles}
             else:

@@ -6,19 +6,20 @@ from dataclasses import dataclass, replace
 from typing import cast, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cannon_fx.cost import all_transfers
-from cannon_fx.hw.communication import flits_for, transfer_energy_pj
+from cannon_fx.hw.communication import energy_pj
 from cannon_fx.hw.errors import ChipError
-from cannon_fx.hw.noc import Ints
+from cannon_fx.hw.objective import Objective
 from cannon_fx.hw.optimise import Method, optimise
 from cannon_fx.hw.placement import Order, Placement, place
 from cannon_fx.plans import Plan
 
 PlacementOrder = Order | Method
 
-MOST_ROUTERS = 1 << 14
-"""An optimiser's table of energies between all routers then takes 2 GiB."""
+MOST_NODES = 1 << 14
+"""An optimiser's table of energies between all nodes then takes 2 GiB."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Place:
     """Tiles in layer order along a curve, or where an optimiser puts them for the traffic of the whole plan.
 
     The optimisers start from the best of the curves and lower the dynamic energy of one inference; `seed` is theirs.
-    Raises ChipError when the chip has too few tiles, the order is unknown, or the mesh too large for an optimiser.
+    Raises ChipError when the chip has too few tiles, the order is unknown, or the chip too large for an optimiser.
     """
 
     order: PlacementOrder = "snake"
@@ -43,27 +44,26 @@ class Place:
     def optimised(self, plan: Plan, method: Method) -> Placement:
         """The placement by an optimiser."""
         starts = [place(plan.chip, plan.tiles, curve) for curve in get_args(Order)]
-        mesh = starts[0].mesh
-        if mesh.routers > MOST_ROUTERS:
+        network, grid = starts[0].network, starts[0].grid
+        if network.nodes > MOST_NODES:
             raise ChipError(
-                f"order {method!r} is for meshes of up to {MOST_ROUTERS} routers, and this one has {mesh.routers}. "
-                "Choose hilbert, or a chip with larger tiles."
+                f"order {method!r} is for chips of up to {MOST_NODES} nodes, and this one has {network.nodes}. "
+                "Choose hilbert, or a chip with fewer and larger tiles."
             )
-        routers = np.arange(mesh.routers)
-        hops = mesh.hops(routers[:, None], routers)
-        energy_pj = transfer_energy_pj(np.ones_like(hops), hops, plan.chip)
+        ends = np.arange(network.nodes)[:, None], np.arange(network.nodes)
+        cost = energy_pj(plan.chip, network.hops(*ends) + 1, network.pitches(*ends), network.crossings(*ends))
         flits = flits_between(plan)
-
-        def total_pj(start: Placement) -> float:
-            return float((flits * energy_pj[np.ix_(start.router, start.router)]).sum())
-
-        start = min(starts, key=total_pj)
-        return Placement(mesh, optimise(flits, energy_pj, start.router, method, seed=self.seed).router)
+        objective = Objective(flits, cost)
+        start = min((placement.node for placement in starts), key=objective)
+        return Placement(network, grid, optimise(flits, cost, start, method, seed=self.seed).node)
 
 
-def flits_between(plan: Plan) -> Ints:
-    """Flits from every tile to every other in one inference, [tiles + 1, tiles + 1]; the last is the port."""
+def flits_between(plan: Plan) -> NDArray[np.float64]:
+    """Flits from every tile to every other in one inference, [tiles + 1, tiles + 1]; the last is the port.
+
+    Every row of a multicast counts as a unicast: a tree's links depend on the placement that is looked for.
+    """
     transfers, _ = all_transfers(plan, plan.keep())
-    flits = np.zeros((plan.tiles + 1, plan.tiles + 1), np.int64)
-    np.add.at(flits, (transfers.source, transfers.target), flits_for(transfers.bits, plan.chip))
+    flits = np.zeros((plan.tiles + 1, plan.tiles + 1))
+    np.add.at(flits, (transfers.source, transfers.target), transfers.flits(plan.chip.noc.flit_bits))
     return flits

@@ -96,6 +96,30 @@ def share_rows(methods: Methods) -> list[ShareRow]:
     return rows
 
 
+COMPUTING = (
+    ("crossbar_pj", "crossbars, pJ"),
+    ("driver_pj", "input drivers, pJ"),
+    ("adc_pj", "ADCs, pJ"),
+    ("shift_add_pj", "shift and add, pJ"),
+    ("accumulate_pj", "accumulation, pJ"),
+    ("energy_pj", "computing, pJ"),
+)
+
+
+def compute_rows(methods: Methods) -> list[tuple[str, tuple[str, ...]]]:
+    """Per method, what computing costs by component and in all, communication's share of both, and the latency."""
+    known_of = {name: m["compute"] for name, m in methods.items() if m.get("compute")}
+    columns = [column([c[key] for c in known_of.values()]) for key, _ in (*COMPUTING, ("latency_cycles", ""))]
+    rows = []
+    for index, (name, computing) in enumerate(known_of.items()):
+        communication = methods[name]["energy_pj"]
+        whole = communication + computing["energy_pj"]
+        cells = [values[index] for values in columns]
+        cells.insert(-1, percent(communication / whole if whole else 0.0))
+        rows.append((name, tuple(cells)))
+    return rows
+
+
 def cost_rows(methods: Methods, pair: Pair, numbers: Mapping[str, int]) -> tuple[CostRows, CostRows]:
     """(layers, moves) of the after, each with the before's energy and latency beside its own."""
     layers, moves = methods[pair.after]["layers"], methods[pair.after].get("moves") or []

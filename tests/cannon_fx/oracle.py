@@ -302,13 +302,13 @@ class Phase:
         """Busiest link, source or sink at the sustained rate, then the farthest packet's own way."""
         if not self.flits:
             return 0.0
-        noc = chip.noc
-        one_vc = min(noc.packet_flits / (noc.packet_flits + 2), noc.buffer_flits / noc.credit_cycles)
-        rate = min(1.0, noc.vcs * one_vc)
+        noc, router = chip.noc, chip.noc.router
+        one_vc = min(noc.packet_flits / (noc.packet_flits + 2), router.vc_buf_size / (7 + router.credit_delay))
+        rate = min(1.0, router.num_vcs * one_vc)
         busiest = max([*self.links.values(), *self.sent.values(), *self.received.values()])
         farthest = max(self.hops.values())
         routers = farthest + 1
-        way = routers * noc.router_cycles + farthest * noc.link_cycles + noc.endpoint_cycles
+        way = routers * (router.routing_delay + 3) + farthest * noc.link_cycles + 3
         return busiest / rate + way + noc.packet_flits - 1
 
 
@@ -460,7 +460,7 @@ class Oracle:
         if tile == PORT:
             return self.plan.chip.noc.port
         placement = self.plan.placed()
-        y, x = divmod(int(placement.router[tile]), placement.mesh.columns)
+        y, x = divmod(int(placement.node[tile]), placement.grid.columns)
         return x, y
 
 
@@ -491,10 +491,10 @@ def chip(name: str = "small", **changes: Any) -> Chip:
     values = {
         "rows": 18, "columns": 16, "cell_bits": 2, "pe_rows": 1, "pe_columns": 1,
         "weight_bits": 8, "activation_bits": 8, "partial_sum_bits": 21,
-        "flit_bits": 32, "packet_flits": 1, "vcs": 1, "buffer_flits": 10, "clock_ghz": 1.0, "link_mm": 1.0,
-        "router_cycles": 4, "link_cycles": 1, "endpoint_cycles": 3, "credit_cycles": 7, "port": [0, 0],
+        "flit_bits": 32, "packet_flits": 1, "num_vcs": 1, "vc_buf_size": 10, "clock_ghz": 1.0, "link_mm": 1.0,
+        "link_cycles": 1, "routing_delay": 1, "credit_delay": 0, "port": [0, 0],
         "router_pj_per_flit": 1.25, "link_pj_per_bit_mm": 0.03,
-        "router_leakage_mw": 4.5, "router_clock_mw": 0.25, "mesh": "",
+        "router_leakage_mw": 4.5, "router_clock_mw": 0.25, "link_leakage_mw": 0.125, "mesh": "",
     } | changes  # fmt: skip
     return Chip.parse(TOML.format(name=name, **values), name)
 
@@ -520,18 +520,20 @@ routing = "xy"
 {mesh}
 flit_bits = {flit_bits}
 packet_flits = {packet_flits}
-vcs = {vcs}
-buffer_flits = {buffer_flits}
 clock_ghz = {clock_ghz}
 link_mm = {link_mm}
-router_cycles = {router_cycles}
 link_cycles = {link_cycles}
-endpoint_cycles = {endpoint_cycles}
-credit_cycles = {credit_cycles}
 port = {port}
+[noc.router]
+num_vcs = {num_vcs}
+vc_buf_size = {vc_buf_size}
+routing_delay = {routing_delay}
+credit_delay = {credit_delay}
 [energy]
+model = "constants"
 router_pj_per_flit = {router_pj_per_flit}
 link_pj_per_bit_mm = {link_pj_per_bit_mm}
 router_leakage_mw = {router_leakage_mw}
 router_clock_mw = {router_clock_mw}
+link_leakage_mw = {link_leakage_mw}
 """

@@ -37,8 +37,8 @@ def test_resnet18_is_mapped_whole(resnet: Plan) -> None:
         channels = 512 // layer.taps // 16 * 16 if 512 // layer.taps < layer.in_channels else layer.in_channels
         tiles += math.ceil(layer.in_channels / channels) * math.ceil(layer.out_channels / 64)
     assert resnet.tiles == tiles
-    mesh = resnet.placed().mesh
-    assert (mesh.columns - 1) ** 2 < tiles <= mesh.columns * mesh.rows
+    grid = resnet.placed().grid
+    assert (grid.columns - 1) ** 2 < tiles <= grid.columns * grid.rows
     assert len(resnet.moves) == 8, "the residual adds"
 
 

@@ -38,6 +38,10 @@ def method(energy: float, accuracy: float = 0.99, flits: int = 100, name: str = 
         "moves": [
             {"name": "add", "op": "aten.add.Tensor", "flits": 4, "energy_pj": energy / 9, "latency_cycles": 3}
         ],
+        "compute": {
+            "crossbar_pj": 1.0, "driver_pj": 2.0, "adc_pj": 3.0, "shift_add_pj": 4.0, "accumulate_pj": 5.0,
+            "energy_pj": energy / 3, "latency_cycles": 77.0,
+        },
         "links": [
             {"from": [0, 0], "to": [1, 0], "flits": flits},
             {"from": [1, 0], "to": [0, 0], "flits": flits // 4},
@@ -147,7 +151,7 @@ def test_the_page_shows_the_numbers(record: dict[str, Any]) -> None:
     text = Page(render_html(record)).text
     for words in (
         "3.00x less communication energy at 98.8 % accuracy (dense: 99.0 %)",
-        "Budget energy/3: met", "unicast with XY routing", "Latency model: analytic", "12 / 16", "2.13.0",
+        "Budget energy/3: met", "Transfers are unicast;", "Latency model: analytic", "12 / 16", "2.13.0",
         f"32{TIMES}16{TIMES}3{TIMES}3", "grouped convolution", "aten.softmax.int", "flit_bits", "not set",
         "cannon optimize --seed 0",
     ):  # fmt: skip
@@ -322,3 +326,19 @@ def test_a_failed_write_keeps_the_old(tmp_path: Path, monkeypatch: pytest.Monkey
         atomic_write_bytes(path, b"new")
     assert path.read_bytes() == b"old\n"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_computing_stands_apart_with_communications_share(record: dict[str, Any]) -> None:
+    page = Page(render_html(record))
+    assert "Beside it: computing" in page.text
+    assert "communication's share, %" in page.text
+    assert "75.0" in page.text
+    for method_record in record["methods"].values():
+        method_record["compute"] = None
+    assert "Beside it" not in Page(render_html(record)).text
+
+
+def test_the_page_says_how_transfers_are_sent(record: dict[str, Any]) -> None:
+    assert "Transfers are unicast;" in Page(render_html(record)).text
+    record["chip"]["noc"]["multicast"] = True
+    assert "Transfers are multicast" in Page(render_html(record)).text
