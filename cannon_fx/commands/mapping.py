@@ -23,7 +23,7 @@ class MappingOptions:
     group_size: int | None = None
     """input channels per connection (16; for the demo 4)"""
     order: Literal["row-major", "snake", "hilbert", "spectral", "faq", "annealed"] = "snake"
-    """how tiles are placed: along a curve, or for the least energy of the network's own traffic (annealed is the best)"""
+    """how tiles are placed: along a curve, or optimised for the network's own traffic (annealed is the best)"""
     targets: tuple[str, ...] = ()
     """map only these layers: name, glob, class, or re:REGEX"""
     ignore: tuple[str, ...] = ()
