@@ -23,8 +23,8 @@ class Network:
     two flits on it, `length` its length in tile pitches, and `package` marks links between chiplets.
     `next_port` [routers, nodes] is the port towards a node; at the node's own router the port where it hangs.
     `node_router` [nodes] is the router of each node. The VCs of a port are divided into `vc_classes` equal parts, and
-    `vc_class` [routers, nodes] is the part that a packet for a node takes next, or `ANY_VC`: so a torus
-    is free of deadlock.
+    `vc_class` [routers, nodes] is the part that a packet for a node takes next, or `ANY_VC`. A packet that goes straight
+    on, in through port p ^ 1 and out through p, stays in its class instead. So a torus is free of deadlock.
     """
 
     neighbour: Ints

@@ -33,8 +33,8 @@ def mesh(columns: int, rows: int, routing: Literal["xy", "yx"] = "xy", *, link_c
 def torus(columns: int, rows: int, *, link_cycles: int = 1) -> Network:
     """A mesh whose rows and columns are closed to rings, folded, so that every link is two tile pitches long.
 
-    The shorter way round, ties to the east and south; along x first. Packets that have the wrap-around link ahead use
-    the upper half of the VCs, the others the lower: so no circle of waiting packets closes.
+    The shorter way round, ties to the east and south; along x first. Packets that go over the wrap-around link of a
+    ring and those that do not use different halves of the VCs, so no circle of waiting packets closes.
     """
     _check(columns=columns, rows=rows)
     return _grid(columns, rows, "xy", node_ports=[4], wrap=True, length=(2.0, 2.0), link_cycles=link_cycles)
@@ -218,12 +218,16 @@ def _grid(
 
 
 def _way(at: Ints, to: Ints, around: int) -> tuple[Ints, Ints]:
-    """Signed way from each router to each node along one dimension, and its VC class: 1 with the wrap-around ahead."""
+    """Signed way from each router to each node along one dimension, and its VC class.
+
+    Packets that have the wrap-around link ahead are in class 1 on the way up and in 0 on the way down, the
+    others in the other class: in BookSim2's half of the VCs each.
+    """
     way = to[None, :] - at[:, None]
     if not around:
         return way, np.zeros_like(way)
     short = (way + (around - 1) // 2) % around - (around - 1) // 2
-    return short, (short != way).astype(np.int64)
+    return short, ((short != way) ^ (short < 0)).astype(np.int64)
 
 
 def _unlinked(routers: int, ports: int) -> tuple[Ints, Ints]:

@@ -139,6 +139,9 @@ def take_flit(
         ) & 1:
             request_switch(s, at, m, vc)
             wake(at, m, router)
+        elif s.switch_delay > 1:
+            # Without credit it takes part in the next batch all the same, in vain.
+            wake(at, m, router)
 
 
 @inlined
