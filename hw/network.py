@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,18 @@ from .noc import Ints
 
 ANY_VC = -1
 """Entry of `vc_class` for a packet that may take every VC."""
+
+
+class Ways(NamedTuple):
+    """The ways of pairs of nodes, an entry per pair."""
+
+    links: Ints
+    link_cycles: Ints
+    """cycles of all links together"""
+    interval: Ints
+    """cycles between two flits on the slowest link"""
+    behind: Ints
+    """routers behind that link, the last one if several are as slow"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +36,8 @@ class Network:
     two flits on it, `length` its length in tile pitches, and `package` marks links between chiplets.
     `next_port` [routers, nodes] is the port towards a node; at the node's own router the port where it hangs.
     `node_router` [nodes] is the router of each node. The VCs of a port are divided into `vc_classes` equal parts, and
-    `vc_class` [routers, nodes] is the part that a packet for a node takes next, or `ANY_VC`. A packet that goes straight
-    on, in through port p ^ 1 and out through p, stays in its class instead. So a torus is free of deadlock.
+    `vc_class` [routers, nodes] is the part that a packet for a node takes next, or `ANY_VC`. A packet that goes
+    straight on, in through port p ^ 1 and out through p, stays in its class instead. So a torus is free of deadlock.
     """
 
     neighbour: Ints
@@ -53,16 +66,18 @@ class Network:
 
     def hops(self, source: Ints, target: Ints) -> Ints:
         """Links on the way of each pair of nodes, by walking the routing table."""
-        return self.ways(source, target)[0]
+        return self.ways(source, target).links
 
-    def ways(self, source: Ints, target: Ints) -> tuple[Ints, Ints, Ints]:
-        """Of each pair of nodes' way: its links, their cycles together, and the longest interval between two flits."""
+    def ways(self, source: Ints, target: Ints) -> Ways:
+        """The way of each pair of nodes, by walking the routing table."""
         at, end = self.node_router[source], self.node_router[target]
-        links, cycles, interval = np.zeros_like(at), np.zeros_like(at), np.ones_like(at)
+        links, cycles, interval, behind = np.zeros_like(at), np.zeros_like(at), np.ones_like(at), np.zeros_like(at)
         while (moving := np.flatnonzero(at != end)).size:
             link = at[moving], self.next_port[at[moving], target[moving]]
             links[moving] += 1
             cycles[moving] += self.delay[link]
+            slowest = self.interval[link] >= interval[moving]
             interval[moving] = np.maximum(interval[moving], self.interval[link])
+            behind[moving] = np.where(slowest, 1, behind[moving] + 1)
             at[moving] = self.neighbour[link]
-        return links, cycles, interval
+        return Ways(links, cycles, interval, behind)

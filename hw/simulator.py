@@ -53,10 +53,9 @@ def stall_cycles(found: Simulation, packets: Packets, network: Network, router: 
     """Cycles that each packet lost in the network, int64 [packets].
 
     Its latency without its wait at the source, less what it would be alone; never negative: see
-    `Router.zero_load_cycles`.
+    `Router.alone_cycles`.
     """
-    hops, link_cycles, interval = network.ways(packets.source, packets.target)
-    alone = router.zero_load_cycles(hops, packets.flits, link_cycles, interval)
+    alone = router.alone_cycles(network.ways(packets.source, packets.target), packets.flits)
     return found.latency_cycles - found.source_wait_cycles - alone
 
 
