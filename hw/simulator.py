@@ -53,11 +53,9 @@ def stall_cycles(found: Simulation, packets: Packets, network: Network, router: 
     """Cycles that each packet lost in the network, int64 [packets].
 
     Its latency without its wait at the source, less what it would be alone; never negative: see
-    `Router.zero_load_cycles`.
+    `Router.alone_cycles`.
     """
-    ends = packets.source, packets.target
-    interval = np.maximum(network.slowest(*ends), 1)
-    alone = router.zero_load_cycles(network.hops(*ends), packets.flits, network.delays(*ends), interval)
+    alone = router.alone_cycles(network.ways(packets.source, packets.target), packets.flits)
     return found.latency_cycles - found.source_wait_cycles - alone
 
 

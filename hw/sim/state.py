@@ -114,8 +114,10 @@ class Layout(NamedTuple):
     # Masks of the input VCs that request, per (output port, input port).
     vc_request: int
     switch_request: int
-    # Places of the input VCs in the queue for the switch, with output speedup.
-    queue_place: int
+    # Places of the input VCs in the queues for a route, for a VC and for the switch, with output speedup.
+    route_place: int
+    vc_place: int
+    switch_place: int
     # Flits in the buffers of the input VCs, `depth` words apart.
     buffer: int
     # Round-robin pointers of the switch allocator per crossbar output and input, and of an input's choice of VC.
@@ -179,7 +181,7 @@ def lay_out(s: Settings, routers: int) -> tuple[Layout, Memory]:
     records = {"phase": vcs, "owner": vcs, "free": ports, "vc_outputs": routers}
     sizes = {
         **dict.fromkeys(("vc_request", "switch_request"), ports << s.port_bits),
-        "queue_place": vcs if s.output_speedup > 1 else 0,
+        **dict.fromkeys(("route_place", "vc_place", "switch_place"), vcs if s.output_speedup > 1 else 0),
         "buffer": vcs * s.depth,
         "switch_grant_from": routers * outputs,
         **dict.fromkeys(("switch_accept_from", "switch_vc_from", "switch_winner"), routers * inputs),

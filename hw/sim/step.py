@@ -12,7 +12,7 @@ import numpy as np
 
 from ..compiled import inlined, lowest
 from .allocators import allocate_switch, allocate_vcs, confirm_switch
-from .arrivals import EVENTS, begin_packet, queue_order, rank, request_switch, request_vc, withdraw
+from .arrivals import EVENTS, begin_packet, place_of, request_switch, request_vc, sort_queue, withdraw
 from .state import ACTIVE, IDLE, IN_VC, OUT_VC, PORT, ROUTER, Layout, Settings
 
 
@@ -70,8 +70,10 @@ def crossed(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> i
 
 
 @inlined
-def send(s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, router: int, vc: int, time: int, step: int) -> None:
-    """The front flit of an input VC leaves through the crossbar; its slot's credit goes back."""
+def send(
+    s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, router: int, vc: int, time: int, step: int, turn: int
+) -> None:
+    """The front flit of an input VC leaves through the crossbar as the step's `turn`th; its slot's credit goes back."""
     port = vc >> s.vc_bits
     q = m[at.out_port + vc * IN_VC]
     out = (router << s.port_bits) + q
@@ -117,7 +119,7 @@ def send(s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, router: int,
         withdraw(at.switch_request, at.switch_inputs, at.switch_outputs, s, m, vc, q)
         m[at.switch_waiting + router * ROUTER] -= 1
         if filled > 0:
-            begin_packet(s, at, m, table, vc)
+            begin_packet(s, at, m, table, vc, place_of(s, step, (1 << s.port_bits) + turn))
         else:
             m[at.phase + vc * IN_VC] = IDLE
     elif filled == 0 or occupied == s.depth:
@@ -127,22 +129,40 @@ def send(s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, router: int,
 
 
 @inlined
-def finish_routing(s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, vcs: int, port: int, step: int) -> None:
-    """The packets at the front of these VCs of an input port have been routed."""
-    while vcs != 0:
-        vc = (port << s.vc_bits) + lowest(vcs)
-        vcs &= vcs - 1
+def finish_routing(
+    s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, router: int, ports: int, masks: int, step: int
+) -> None:
+    """The packets at the front of the VCs in the `masks` of these input ports have been routed."""
+    many = 0
+    while ports != 0:
+        port = (router << s.port_bits) + lowest(ports)
+        ports &= ports - 1
+        vcs = m[masks + port * PORT]
+        m[masks + port * PORT] = 0
+        while vcs != 0:
+            m[at.requesters + many] = (port << s.vc_bits) + lowest(vcs)
+            vcs &= vcs - 1
+            many += 1
+    if s.output_speedup > 1:
+        sort_queue(m, at.route_place, at.requesters, many)
+    for k in range(many):
+        vc = m[at.requesters + k]
         request_vc(s, at, m, table, vc)
-        if s.speculative:
-            rank(s, at, m, vc, step, False)
+        if s.output_speedup > 1:
+            m[at.vc_place + vc] = k - place_of(s, step, 0)
+            if s.speculative:
+                m[at.switch_place + vc] = k - place_of(s, step, 0)
 
 
 @inlined
 def take_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> None:
     """The winners of the VC allocator get their output VCs."""
     first = router << s.port_bits
+    winners = at.vc_winner + (first << s.vc_bits)
+    if s.output_speedup > 1:
+        sort_queue(m, at.vc_place, winners, m[at.vc_won + router * ROUTER])
     for k in range(m[at.vc_won + router * ROUTER]):
-        vc = m[at.vc_winner + (first << s.vc_bits) + k]
+        vc = m[winners + k]
         q = m[at.out_port + vc * IN_VC]
         chosen = m[at.won + vc * IN_VC] & 63
         m[at.free + (first + q) * PORT] &= ~(1 << chosen)
@@ -150,8 +170,8 @@ def take_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> 
         withdraw(at.vc_request, at.vc_inputs, at.vc_outputs, s, m, vc, q)
         m[at.phase + vc * IN_VC] = ACTIVE
         m[at.out_vc + vc * IN_VC] = chosen
-        if not s.speculative:
-            rank(s, at, m, vc, step, False)
+        if s.output_speedup > 1 and not s.speculative:
+            m[at.switch_place + vc] = k - place_of(s, step, 0)
         m[at.switch_waiting + router * ROUTER] += 1
         if (m[at.credit + (first + q) * PORT] >> chosen) & 1:
             request_switch(s, at, m, vc)
@@ -199,14 +219,8 @@ def step_router(s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, route
             m[at.route_done + router * ROUTER] = -1
         else:
             m[at.route_ports + router * ROUTER] = 0
-        ports = routing
-        while ports != 0:
-            port = first + lowest(ports)
-            ports &= ports - 1
-            field = at.route_busy if s.routing_delay > 1 else at.route_pending
-            vcs = m[field + port * PORT]
-            m[field + port * PORT] = 0
-            finish_routing(s, at, m, table, vcs, port, step)
+        masks = at.route_busy if s.routing_delay > 1 else at.route_pending
+        finish_routing(s, at, m, table, router, routing, masks, step)
     if taking:
         m[at.vc_done + router * ROUTER] = -1
         take_vcs(s, at, m, router, step)
@@ -214,9 +228,9 @@ def step_router(s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, route
         m[at.switch_done + router * ROUTER] = -1
         winners = at.switch_winner + router * s.ports * s.input_speedup
         if s.output_speedup > 1:
-            queue_order(s, at, m, winners, m[at.switch_won + router * ROUTER])
+            sort_queue(m, at.switch_place, winners, m[at.switch_won + router * ROUTER])
         for k in range(m[at.switch_won + router * ROUTER]):
-            send(s, at, m, table, router, m[winners + k], time, step)
+            send(s, at, m, table, router, m[winners + k], time, step, k)
 
     if m[at.route_ports + router * ROUTER] != 0 or m[at.switch_outputs + router * ROUTER] != 0:
         return True
