@@ -131,8 +131,8 @@ class Packets:
         return cls(*(column[order] for column in columns))
 
 
-MOST_DRAWS = 10**10
-"""Nodes times cycles of synthetic traffic; drawing that many takes about a minute."""
+MOST_DRAWS, MOST_DRAWN = 10**10, 50_000_000
+"""Nodes times cycles of synthetic traffic, and packets: about a minute to draw, and 8 GB to simulate."""
 
 Target = Callable[[Ints, np.random.Generator], Ints]
 
@@ -187,10 +187,11 @@ def synthetic(name: str, nodes: int, rate: float, packet_flits: int, cycles: int
             f"rate {rate} flits per node and cycle in packets of {packet_flits} flits over {cycles} cycles: give at "
             "least 1 flit, no negative cycles, and a rate from 0 to the packet length."
         )
-    if seed < 0 or cycles * nodes > MOST_DRAWS:
+    expected = cycles * nodes * rate / packet_flits
+    if seed < 0 or cycles * nodes > MOST_DRAWS or expected > MOST_DRAWN:
         raise ChipError(
-            f"{cycles} cycles of {nodes} nodes with seed {seed}: give at most {MOST_DRAWS // nodes} cycles and a seed "
-            "from 0 on."
+            f"{cycles} cycles of {nodes} nodes with seed {seed} are {expected:.0f} packets: give at most {MOST_DRAWN} "
+            f"packets, {MOST_DRAWS // nodes} cycles, and a seed from 0 on."
         )
     rng = np.random.default_rng(seed)
     target = pattern(name, nodes)
