@@ -1,4 +1,4 @@
-"""numba as the simulator uses it, with the types that its decorators lose."""
+"""numba as the simulator and the analytic model use it, with the types that its decorators lose."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def compiled(function: _Function) -> _Function:
     part of its closure.
     """
     return cast(_Function, numba.njit(cache=True, nogil=True, **_OPTIONS)(function))
+
+
+def compiled_with_arrays(function: _Function) -> _Function:
+    """As `compiled`, for functions that make arrays of their own."""
+    return cast(_Function, numba.njit(cache=True, error_model="numpy")(function))
 
 
 def inlined(function: _Function) -> _Function:
