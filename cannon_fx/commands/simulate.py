@@ -9,9 +9,10 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING, Any, Literal
 
-from cannon_fx.commands import interruptible, read_text
+from cannon_fx.commands import interruptible, read_text, say
 
 if TYPE_CHECKING:
     from cannon_fx.hw.network import Network
@@ -74,7 +75,12 @@ class Simulate:
         router, spec, flit_bits, clock_ghz = self._hardware()
         network, packets = spec.build(), self._packets(spec)
         # Compiled before the clock starts, by a packet from node 0 to itself.
-        simulate(Packets.of_rows([(0, 0, 0, 1)]), network, router)
+        notice = Timer(2, say, ["compiling the simulator; this happens once."])
+        notice.daemon = True
+        notice.start()
+        for compiled in (simulate, analytic_makespan):
+            compiled(Packets.of_rows([(0, 0, 0, 1)]), network, router)
+        notice.cancel()
         start = time.perf_counter()
         found = interruptible(lambda: simulate(packets, network, router))
         seconds = time.perf_counter() - start
