@@ -20,7 +20,7 @@ setup(
     install_requires=[
         "torch>=2.11,<2.14",
         "numpy",
-        "scipy",
+        "scipy>=1.15",
         "sympy",
         "numba",
         "pydantic>=2",

@@ -11,12 +11,11 @@ from torch import nn
 from cannon_fx.applied import AppliedPlan
 from cannon_fx.capture import capture
 from cannon_fx.hw.chip import Chip
-from cannon_fx.hw.placement import Order
 from cannon_fx.passes import run
 from cannon_fx.passes.annotate import Annotate
 from cannon_fx.passes.homes import Homes
 from cannon_fx.passes.partition import Partition
-from cannon_fx.passes.place import Place
+from cannon_fx.passes.place import Place, PlacementOrder
 from cannon_fx.passes.rewrite import rewrite
 from cannon_fx.plans import Plan
 
@@ -29,24 +28,26 @@ def plan(
     targets: Sequence[str] | None = None,
     ignore: Sequence[str] = (),
     group_size: int = 16,
-    order: Order = "snake",
+    order: PlacementOrder = "snake",
+    seed: int = 0,
 ) -> Plan:
     """What `model` would cost on `chip`, and where; reads only.
 
     `example_inputs`: a tensor or a tuple of positional arguments, dimension 0 the batch (one sample is used).
     `chip`: a preset's name, the path of a TOML file, or a Chip. `targets` and `ignore` choose layers by name,
-    glob, class name or "re:…". Raises CaptureError, MappingError, ChipError.
+    glob, class name or "re:…". `order` places the tiles: along a curve, or optimised for the plan's own traffic with
+    every connection kept ("annealed" is the best), where `seed` counts. Raises CaptureError, MappingError, ChipError.
     """
     return run(
         Plan(
             chip=Chip.load(chip),
             exported=capture(model, example_inputs),
-            options={"group_size": group_size, "order": order},
+            options={"group_size": group_size, "order": order, "seed": seed},
         ),
         [
             Partition(model, group_size, None if targets is None else tuple(targets), tuple(ignore)),
             Homes(),
-            Place(order),
+            Place(order, seed),
             Annotate(),
         ],
     )
@@ -60,11 +61,21 @@ def apply_cannon(
     targets: Sequence[str] | None = None,
     ignore: Sequence[str] = (),
     group_size: int = 16,
-    order: Order = "snake",
+    order: PlacementOrder = "snake",
+    seed: int = 0,
 ) -> AppliedPlan:
     """Maps `model` and replaces its mapped layers by block-sparse ones, in place; arguments as for `plan`.
 
     Nothing is cut yet: the network computes exactly the same, with the same parameters under the same names.
     """
-    found = plan(model, example_inputs, chip=chip, targets=targets, ignore=ignore, group_size=group_size, order=order)
+    found = plan(
+        model,
+        example_inputs,
+        chip=chip,
+        targets=targets,
+        ignore=ignore,
+        group_size=group_size,
+        order=order,
+        seed=seed,
+    )
     return AppliedPlan.bind(found, model, rewrite(model, found))

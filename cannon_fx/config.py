@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from cannon_fx.errors import RunError
-from cannon_fx.hw.placement import Order
+from cannon_fx.passes.place import PlacementOrder
 
 Method = Literal["dense", "cost-blind", "cannon"]
 
@@ -29,7 +29,7 @@ class RunConfig:
     batch_size: int
     learning_rate: float
     group_size: int
-    order: Order
+    order: PlacementOrder
     targets: tuple[str, ...]
     ignore: tuple[str, ...]
     device: str

@@ -10,10 +10,11 @@ import numpy as np
 from .chip import Chip
 from .errors import ChipError
 from .fabric import fabric
+from .hilbert import hilbert
 from .network import Network
 from .noc import Ints, Mesh
 
-Order = Literal["row-major", "snake"]
+Order = Literal["row-major", "snake", "hilbert"]
 
 PORT = -1
 """The tile number that stands for the chip's I/O port wherever tiles are counted."""
@@ -41,9 +42,11 @@ class Placement:
 
 
 def place(chip: Chip, tiles: int, order: Order = "snake") -> Placement:
-    """Tiles 0, 1, … along `order`; "snake" turns back at every row's end, so neighbours in order are neighbours.
+    """Tiles 0, 1, … along `order`, which knows nothing of the traffic between them (see optimise for that).
 
-    Raises ChipError when the chip has too few tiles or the order is unknown.
+    "snake" turns back at every row's end, so neighbours in order are neighbours; "hilbert" folds the order in both
+    directions, so that those that are near in order are near. Raises ChipError when the chip has too few tiles or the
+    order is unknown.
     """
     if order not in get_args(Order):
         raise ChipError(f"unknown placement order {order!r}: choose one of {', '.join(get_args(Order))}.")
@@ -51,4 +54,5 @@ def place(chip: Chip, tiles: int, order: Order = "snake") -> Placement:
     nodes = np.arange(grid.routers).reshape(grid.rows, grid.columns)
     if order == "snake":
         nodes[1::2] = nodes[1::2, ::-1].copy()
-    return Placement(network, grid, np.append(nodes.ravel()[:tiles], network.nodes - 1))
+    curve = hilbert(grid) if order == "hilbert" else nodes.ravel()
+    return Placement(network, grid, np.append(curve[:tiles], network.nodes - 1))

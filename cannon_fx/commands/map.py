@@ -25,6 +25,8 @@ class Map(MappingOptions):
     """a layer table of another tool, instead of --model and --data"""
     dialect: Literal["neurosim", "siam", "scale-sim"] | None = None
     """whose table --network-csv is: column 8 is a stride in NeuroSim's NetWork.csv, a sparsity in SIAM's and HISIM's"""
+    latency: Literal["analytic", "simulated"] = "analytic"
+    """how long transfers take: by formula, or simulated flit by flit (minutes for large networks)"""
     export: tuple[str, ...] = ()
     """FORMAT:PATH, also several: the traffic as trace, siam, noxim, tt-npe, perfetto (files) or booksim (a folder); the
     layers as neurosim-csv, siam-csv, scale-sim (files) or siam-layers (a folder)"""
@@ -46,7 +48,7 @@ class Map(MappingOptions):
         found = plan(model, sample, **mapping | {"targets": mapping["targets"] or None})
         for export in exports:
             export.write(found)
-        sys.stdout.write(found.summary(shutil.get_terminal_size((110, 0)).columns))
+        sys.stdout.write(found.summary(shutil.get_terminal_size((110, 0)).columns, self.latency))
 
     def _model(self) -> tuple[nn.Module, Tensor]:
         import torch

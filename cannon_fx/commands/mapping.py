@@ -22,8 +22,8 @@ class MappingOptions:
     """a chip that comes with cannon_fx, or the path of a .toml file (siam-32nm; for the demo demo-32nm)"""
     group_size: int | None = None
     """input channels per connection (16; for the demo 4)"""
-    order: Literal["row-major", "snake"] = "snake"
-    """in which order the tiles fill the mesh"""
+    order: Literal["row-major", "snake", "hilbert", "spectral", "faq", "annealed"] = "snake"
+    """how tiles are placed: along a curve, or optimised for the network's own traffic (annealed is the best)"""
     targets: tuple[str, ...] = ()
     """map only these layers: name, glob, class, or re:REGEX"""
     ignore: tuple[str, ...] = ()
