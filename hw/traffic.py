@@ -42,6 +42,13 @@ def integer_rows(text: str, origin: str, columns: Mapping[str, int]) -> Ints:
     return np.array(rows, np.int64).reshape(-1, len(columns))
 
 
+def text_of(*columns: Ints) -> str:
+    """What `integer_rows` reads: a line per row."""
+    rows, form = np.stack(columns, axis=1), " ".join(["%d"] * len(columns)) + "\n"
+    parts = np.array_split(rows, len(rows) // 100_000 + 1)  # Python's integers take ten times the memory
+    return "".join("".join([form % tuple(row) for row in part.tolist()]) for part in parts)
+
+
 @dataclass(frozen=True, eq=False)
 class Packets:
     """One entry per packet, int64: creation `time` in cycles, `source` and `target` node, length in `flits`.
@@ -96,8 +103,7 @@ class Packets:
 
     def dump(self) -> str:
         """The rows that `parse` reads."""
-        rows = np.stack([self.time, self.source, self.target, self.flits], axis=1).tolist()
-        return "".join(f"{time} {source} {target} {flits}\n" for time, source, target, flits in rows)
+        return text_of(self.time, self.source, self.target, self.flits)
 
     @classmethod
     def of_matrix(cls, flits: Ints, packet_flits: int, interval_cycles: int = 0) -> Packets:
