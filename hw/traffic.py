@@ -42,6 +42,13 @@ def integer_rows(text: str, origin: str, columns: Mapping[str, int]) -> Ints:
     return np.array(rows, np.int64).reshape(-1, len(columns))
 
 
+def text_of(*columns: Ints) -> str:
+    """What `integer_rows` reads: a line per row."""
+    rows, form = np.stack(columns, axis=1), " ".join(["%d"] * len(columns)) + "\n"
+    parts = np.array_split(rows, len(rows) // 100_000 + 1)  # Python's integers take ten times the memory
+    return "".join("".join([form % tuple(row) for row in part.tolist()]) for part in parts)
+
+
 @dataclass(frozen=True, eq=False)
 class Packets:
     """One entry per packet, int64: creation `time` in cycles, `source` and `target` node, length in `flits`.
@@ -96,8 +103,7 @@ class Packets:
 
     def dump(self) -> str:
         """The rows that `parse` reads."""
-        rows = np.stack([self.time, self.source, self.target, self.flits], axis=1).tolist()
-        return "".join(f"{time} {source} {target} {flits}\n" for time, source, target, flits in rows)
+        return text_of(self.time, self.source, self.target, self.flits)
 
     @classmethod
     def of_matrix(cls, flits: Ints, packet_flits: int, interval_cycles: int = 0) -> Packets:
@@ -131,8 +137,8 @@ class Packets:
         return cls(*(column[order] for column in columns))
 
 
-MOST_DRAWS = 10**10
-"""Nodes times cycles of synthetic traffic; drawing that many takes about a minute."""
+MOST_DRAWS, MOST_DRAWN = 10**10, 50_000_000
+"""Nodes times cycles of synthetic traffic, and packets: about a minute to draw, and 8 GB to simulate."""
 
 Target = Callable[[Ints, np.random.Generator], Ints]
 
@@ -187,10 +193,11 @@ def synthetic(name: str, nodes: int, rate: float, packet_flits: int, cycles: int
             f"rate {rate} flits per node and cycle in packets of {packet_flits} flits over {cycles} cycles: give at "
             "least 1 flit, no negative cycles, and a rate from 0 to the packet length."
         )
-    if seed < 0 or cycles * nodes > MOST_DRAWS:
+    expected = cycles * nodes * rate / packet_flits
+    if seed < 0 or cycles * nodes > MOST_DRAWS or expected > MOST_DRAWN:
         raise ChipError(
-            f"{cycles} cycles of {nodes} nodes with seed {seed}: give at most {MOST_DRAWS // nodes} cycles and a seed "
-            "from 0 on."
+            f"{cycles} cycles of {nodes} nodes with seed {seed} are {expected:.0f} packets: give at most {MOST_DRAWN} "
+            f"packets, {MOST_DRAWS // nodes} cycles, and a seed from 0 on."
         )
     rng = np.random.default_rng(seed)
     target = pattern(name, nodes)

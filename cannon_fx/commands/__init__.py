@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def say(message: str) -> None:
@@ -20,3 +26,17 @@ def read_text(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is no text in UTF-8"
         raise RunError(f"cannot read {str(path)!r}: {why}. Give a readable file.") from error
+
+
+def interruptible(work: Callable[[], T]) -> T:
+    """What `work` returns or raises. It runs beside the main thread: compiled code would keep Ctrl-C waiting."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future.result()

@@ -9,13 +9,15 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING, Any, Literal
 
-from cannon_fx.commands import read_text
+from cannon_fx.commands import interruptible, read_text, say
 
 if TYPE_CHECKING:
     from cannon_fx.hw.network import Network
     from cannon_fx.hw.network_spec import NetworkSpec
+    from cannon_fx.hw.noc import Ints
     from cannon_fx.hw.router import Router
     from cannon_fx.hw.simulator import Simulation
     from cannon_fx.hw.traffic import Packets
@@ -66,16 +68,21 @@ class Simulate:
         """Simulates, writes the exports and prints. Raises CannonError, ChipError."""
         from cannon_fx.exports import TRAFFIC_FORMATS, Export, Phase, Traffic
         from cannon_fx.hw.analytic import analytic_makespan
-        from cannon_fx.hw.simulator import simulate
+        from cannon_fx.hw.simulator import simulate, stall_cycles
         from cannon_fx.hw.traffic import Packets
 
         exports = Export.parse(self.export, TRAFFIC_FORMATS)
         router, spec, flit_bits, clock_ghz = self._hardware()
         network, packets = spec.build(), self._packets(spec)
         # Compiled before the clock starts, by a packet from node 0 to itself.
-        simulate(Packets.of_rows([(0, 0, 0, 1)]), network, router)
+        notice = Timer(2, say, ["compiling the simulator; this happens once."])
+        notice.daemon = True
+        notice.start()
+        for compiled in (simulate, analytic_makespan):
+            compiled(Packets.of_rows([(0, 0, 0, 1)]), network, router)
+        notice.cancel()
         start = time.perf_counter()
-        found = simulate(packets, network, router)
+        found = interruptible(lambda: simulate(packets, network, router))
         seconds = time.perf_counter() - start
         result: dict[str, Any] = {
             "makespan_cycles": found.makespan_cycles,
@@ -89,7 +96,11 @@ class Simulate:
         for export in exports:
             export.write(traffic)
         width = shutil.get_terminal_size((110, 0)).columns
-        sys.stdout.write(json.dumps(result) + "\n" if self.json else tables(result, network, found, width))
+        if self.json:
+            sys.stdout.write(json.dumps(result) + "\n")
+        else:
+            lost = stall_cycles(found, packets, network, router)
+            sys.stdout.write(tables(result, lost, network, found, width))
 
     def _hardware(self) -> tuple[Router, NetworkSpec, int, float]:
         """The router, the network, bits of a flit and GHz; the last two are 32 and 1 for a BookSim2 configuration."""
@@ -155,32 +166,38 @@ def sizes(option: str, text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def tables(result: dict[str, Any], network: Network, found: Simulation, width: int) -> str:
-    """The result for the terminal: the figures, and the links that carried most."""
+def tables(result: dict[str, Any], lost: Ints, network: Network, found: Simulation, width: int) -> str:
+    """The result for the terminal: the figures, and the links that carried most.
+
+    `lost` int [packets]: cycles that each packet lost in the network.
+    """
     import numpy as np
     from rich.console import Console, Group
     from rich.table import Table
 
     figures = Table(show_header=False)
-    packets, flits, flit_hops = len(found.latency_cycles), result["flits"], result["flit_hops"]
+    packets, flits, flit_hops = len(lost), result["flits"], result["flit_hops"]
+    wait, stall = (float(cycles.mean()) if packets else 0.0 for cycles in (found.source_wait_cycles, lost))
     rows = {
         "makespan": f"{result['makespan_cycles']:,} cycles (simulated)",
         "": f"{result['analytic_makespan_cycles']:,.0f} cycles (analytic)",
         "mean packet latency": f"{result['mean_packet_latency_cycles']:,.2f} cycles, creation to tail ejection",
+        "of that, stalls": f"{wait:,.2f} cycles waiting at the source, {stall:,.2f} behind others in the network",
         "traffic": f"{packets:,} packets, {flits:,} flits, {flit_hops:,} flit-hops",
         "time": f"{result['seconds']:.3f} s for the simulation",
     }
     for name, value in rows.items():
         figures.add_row(name, value)
     links = Table(title="busiest links")
-    for column in ("from router", "to router", "flits", "flits per cycle"):
+    for column in ("from router", "to router", "flits", "flits per cycle", "cycles a flit waits behind it"):
         links.add_column(column, justify="right")
     loads = np.where(network.neighbour >= 0, found.link_flits, 0)
     for link in np.argsort(-loads, axis=None, kind="stable")[:5]:
         router, port = divmod(int(link), network.ports)
         if carried := int(loads[router, port]):
-            rate = f"{carried / found.makespan_cycles:.3f}"
-            links.add_row(str(router), str(network.neighbour[router, port]), f"{carried:,}", rate)
+            ends = str(router), str(network.neighbour[router, port])
+            waiting = found.waiting_flit_cycles[router, port] / carried
+            links.add_row(*ends, f"{carried:,}", f"{carried / found.makespan_cycles:.3f}", f"{waiting:,.2f}")
     console = Console(width=width, no_color=True, highlight=False)
     with console.capture() as captured:
         console.print(Group(figures, links) if links.row_count else figures)

@@ -12,15 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import ChipError
-from ..traffic import Packets, integer_rows
+from ..traffic import Packets, integer_rows, text_of
 
 
 def to_siam_trace(packets: Packets) -> str:
     """Rows by time. A packet of L flits becomes L packets of one: SIAM knows no longer ones."""
     order = np.argsort(packets.time, kind="stable")
     columns = (packets.source, packets.target, packets.time)
-    rows = np.stack([np.repeat(column[order], packets.flits[order]) for column in columns], axis=1).tolist()
-    return "".join(f"{source} {target} {time}\n" for source, target, time in rows)
+    return text_of(*(np.repeat(column[order], packets.flits[order]) for column in columns))
 
 
 def from_siam_trace(text: str, origin: str = "trace") -> Packets:

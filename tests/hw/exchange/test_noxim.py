@@ -30,7 +30,8 @@ def lines_of(text: str) -> list[tuple[int, int, float, float, int, int]]:
 def test_flits_of_each_pair_are_kept_and_no_source_sends_more_than_it_can(
     rows: list[tuple[int, int, int, int, int]],
 ) -> None:
-    packets, phase = Packets.of_rows([row[:4] for row in rows]), np.array([row[4] for row in rows])
+    phase = np.array([row[4] for row in rows])
+    packets = Packets.of_rows([(time + 10_000 * part, *ends) for time, *ends, part in rows])
     text = to_noxim(packets, phase, MESH)
     length = int(packets.flits.max())
     assert f"-dimx 3 -dimy 3 -routing XY -size {length} {length}" in text
