@@ -234,7 +234,8 @@ def problem(objective: Objective) -> Problem:
         from_=flits[partner, tile],
         cycles=(flits.sum(0) + flits.sum(1)) * slowest,
         cost=cost,
-        cost_from=np.ascontiguousarray(cost.T),
+        # Where both are the same, one table leaves more room in the cache.
+        cost_from=cost if np.array_equal(cost, cost.T) else np.ascontiguousarray(cost.T),
         nearest=np.argsort(apart, axis=1, kind="stable")[:, 1 : NEAREST + 1].copy(),
         node_router=none.ravel() if network is None else network.node_router,
         next_port=none.astype(np.int8) if network is None else network.next_port,
