@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cannon_fx.atomic import atomic_write_text
-from cannon_fx.cli import Optimize
+from cannon_fx.commands.optimize import Optimize
 from cannon_fx.run import Run
 
 COSTS = ("energy_pj", "latency_cycles", "edp_pj_cycles")

@@ -3,14 +3,34 @@
 >>> from cannon_fx import apply_cannon, plan, retrain, load, Chip
 """
 
-from cannon_fx.applied import AppliedPlan
-from cannon_fx.compile import apply_cannon, plan
-from cannon_fx.errors import CannonError, CaptureError, DataError, InfeasibleError, MappingError, RunError
-from cannon_fx.hw.chip import Chip
-from cannon_fx.hw.errors import ChipError
-from cannon_fx.load import load
-from cannon_fx.plans import Plan
-from cannon_fx.train.retrain import Training, retrain
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cannon_fx.applied import AppliedPlan
+    from cannon_fx.compile import apply_cannon, plan
+    from cannon_fx.errors import CannonError, CaptureError, DataError, InfeasibleError, MappingError, RunError
+    from cannon_fx.hw.chip import Chip
+    from cannon_fx.hw.errors import ChipError
+    from cannon_fx.loading import load
+    from cannon_fx.plans import Plan
+    from cannon_fx.train.retrain import Training, retrain
+
+# Imported when first asked for: the command line and the hardware model need no torch.
+_HOME = {
+    "AppliedPlan": "applied",
+    "apply_cannon": "compile",
+    "plan": "compile",
+    **dict.fromkeys(
+        ("CannonError", "CaptureError", "DataError", "InfeasibleError", "MappingError", "RunError"), "errors"
+    ),
+    "Chip": "hw.chip",
+    "ChipError": "hw.errors",
+    "load": "loading",
+    "Plan": "plans",
+    "Training": "train.retrain",
+    "retrain": "train.retrain",
+}
 
 __all__ = [
     "AppliedPlan",
@@ -29,3 +49,14 @@ __all__ = [
     "plan",
     "retrain",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

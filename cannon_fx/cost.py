@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cannon_fx.hw.communication import LATENCY_MODEL, Communication, communicate, energy_pj
+from cannon_fx.hw.communication import Communication, LatencyModel, communicate, energy_pj
 from cannon_fx.hw.noc import Ints
 from cannon_fx.hw.transfers import Transfers
 from cannon_fx.layer import Layer
@@ -44,8 +44,7 @@ class Cost:
     keep: Keep
     density: float
     """Kept weights / weights, over the mapped layers."""
-
-    latency_model = LATENCY_MODEL
+    latency_model: LatencyModel
 
     @property
     def energy_pj(self) -> float:
@@ -130,16 +129,17 @@ def all_transfers(plan: Plan, keep: Keep) -> tuple[Transfers, tuple[Phase, ...]]
     return Transfers.concatenate(parts), phases
 
 
-def cost(plan: Plan, keep: Keep) -> Cost:
+def cost(plan: Plan, keep: Keep, latency_model: LatencyModel = "analytic") -> Cost:
     """The communication cost of one inference when only the connections in `keep` are left."""
     transfers, phases = all_transfers(plan, keep)
     weights = sum(int(np.prod(layer.weight_shape)) for layer in plan.layers)
     kept = sum(int((keep[layer.name] * layer.weights_of_connection).sum()) for layer in plan.layers)
     return Cost(
         phases=phases,
-        communication=communicate(transfers, len(phases), plan.placed(), plan.chip),
+        communication=communicate(transfers, len(phases), plan.placed(), plan.chip, latency_model),
         keep=keep,
         density=kept / weights,
+        latency_model=latency_model,
     )
 
 

@@ -16,7 +16,10 @@ from cannon_fx.hw.placement import Placement
 from cannon_fx.layer import Layer
 
 if TYPE_CHECKING:
+    import sympy
+
     from cannon_fx.cost import Cost
+    from cannon_fx.hw.communication import LatencyModel
 
 Keep = Mapping[str, NDArray[np.bool_]]
 """Per layer name, the connections that are kept: bool [J, G]."""
@@ -89,17 +92,25 @@ class Plan:
         """The connections that are kept: all of them, as long as the plan is not applied."""
         return self.full()
 
-    def cost(self) -> Cost:
+    def cost(self, latency_model: LatencyModel = "analytic") -> Cost:
         """The communication cost of one inference with the connections that are kept."""
         from cannon_fx.cost import cost  # which itself reads plans
 
-        return cost(self, self.keep())
+        return cost(self, self.keep(), latency_model)
 
-    def summary(self, width: int = 110) -> str:
+    def energy_formula(self) -> sympy.Expr:
+        """Its dynamic communication energy, pJ, in a chip's constants: see cannon_fx.hw.symbolic."""
+        from cannon_fx.cost import all_transfers
+        from cannon_fx.hw.symbolic import symbolic_energy_pj
+
+        transfers, _ = all_transfers(self, self.keep())
+        return symbolic_energy_pj(transfers, self.cost().communication.routes)
+
+    def summary(self, width: int = 110, latency_model: LatencyModel = "analytic") -> str:
         """Layers, tiles and costs as a table for the terminal, and what is not mapped and why."""
         from cannon_fx.summary import summary
 
-        return summary(self, self.cost(), width)
+        return summary(self, self.cost(latency_model), width)
 
     def placed(self) -> Placement:
         """The placement; a plan that leaves the compiler always has one."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from cannon_fx.compute import compute_total
 from cannon_fx.cost import Cost, PhaseKind
+from cannon_fx.cost import cost as price
 from cannon_fx.plans import Plan
 
 KINDS: tuple[PhaseKind, ...] = ("input", "partial_sum", "move")
@@ -20,6 +21,7 @@ def method_record(plan: Plan, cost: Cost, accuracy: float, epochs: int) -> dict[
         "energy_pj": cost.energy_pj,
         "static_energy_pj": cost.static_energy_pj,
         "latency_cycles": cost.latency_cycles,
+        "simulated_latency_cycles": _simulated(plan, cost),
         "edp_pj_cycles": cost.edp_pj_cycles,
         "density": cost.density,
         "latency_model": cost.latency_model,
@@ -30,6 +32,13 @@ def method_record(plan: Plan, cost: Cost, accuracy: float, epochs: int) -> dict[
         "moves": [{"name": m.node, "op": m.op, **vars(cost.of(node=m.node))} for m in plan.moves],
         "links": _links(plan, cost),
     }
+
+
+def _simulated(plan: Plan, cost: Cost) -> float | None:
+    """The latency flit by flit, beside the analytic one; None where it cannot be simulated."""
+    if plan.chip.noc.multicast:
+        return None
+    return price(plan, cost.keep, "simulated").latency_cycles
 
 
 def _layer(plan: Plan, cost: Cost, index: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from torch import nn
 from cannon_fx import apply_cannon
 from cannon_fx.data import Batches, load_data
 
+torch.manual_seed(0)
 digits = load_data("digits")
 train = Batches(digits.train, digits, 64, shuffle=True, augment=True, seed=0)
 network = nn.Sequential(

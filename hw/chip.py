@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from .compute import Compute
 from .energy import Energy, NocEnergy
 from .errors import ChipError
+from .network_spec import Routing, Topology
 from .router import Router
 
 Count = Annotated[int, Field(gt=0, le=1_000_000, strict=True)]
@@ -55,9 +56,6 @@ class Precision(_Section):
     partial_sum_bits: Count
 
 
-Topology = Literal["mesh", "torus", "ring", "cmesh", "tree", "chiplets"]
-
-
 class Noc(_Section):
     """The network-on-chip. Without `columns` and `rows` it is the smallest square that holds the network.
 
@@ -67,7 +65,7 @@ class Noc(_Section):
     """
 
     topology: Topology
-    routing: Literal["xy", "yx"] = "xy"
+    routing: Routing = "xy"
     columns: Count | None = None
     rows: Count | None = None
     concentration: Count = 1

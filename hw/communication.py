@@ -2,23 +2,28 @@
 
 Conventions: per inference; phases run one after another; unicast, or multicast along the tree of the ways. Energy of a
 flit = router energy x routers passed + link energy x tile pitches + package energy x links between chiplets.
+Latency of a phase is `analytic` (hw/analytic.py), or `simulated` flit by flit (hw/simulator.py): all transfers
+start at once, and those of one tile take turns, packet by packet.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .chip import Chip
+from .errors import ChipError
 from .noc import Ints
 from .placement import Placement
 from .routes import Routes, walk
+from .simulator import simulate
+from .traffic import Packets
 from .transfers import Transfers
 
-LATENCY_MODEL = "analytic"
+LatencyModel = Literal["analytic", "simulated"]
 
 Counts = Ints | NDArray[np.float64]
 
@@ -43,8 +48,10 @@ def energy_pj(chip: Chip, routers: Counts, pitches: Counts, crossings: Counts) -
     return on_chip + chip.crossing_pj_per_flit * crossings
 
 
-def communicate(transfers: Transfers, phases: int, placement: Placement, chip: Chip) -> Communication:
-    """The cost of `transfers`, over all phases at once."""
+def communicate(
+    transfers: Transfers, phases: int, placement: Placement, chip: Chip, latency_model: LatencyModel = "analytic"
+) -> Communication:
+    """The cost of `transfers`, over all phases at once. Raises ChipError for a multicast that is to be simulated."""
     network = placement.network
     routes = walk(transfers, chip.noc.flit_bits, phases, network, placement.node)
 
@@ -53,7 +60,10 @@ def communicate(transfers: Transfers, phases: int, placement: Placement, chip: C
         np.add.at(total, transfers.phase, values)
         return total
 
-    latency = _latency_cycles(routes, transfers, phases, chip)
+    if latency_model == "simulated":
+        latency = _simulated_cycles(routes, transfers, phases, placement, chip)
+    else:
+        latency = _latency_cycles(routes, transfers, phases, chip)
     links = routes.routers - (routes.sent > 0)  # each way of its own begins in one router more
     return Communication(
         routes=routes,
@@ -75,6 +85,24 @@ def _latency_cycles(routes: Routes, transfers: Transfers, phases: int, chip: Chi
     router, packet = chip.noc.router, chip.noc.packet_flits
     rate = min(1.0, router.num_vcs * min(packet / (packet + 2), router.vc_buf_size / (7 + router.credit_delay)))
     farthest = np.zeros(phases, np.int64)
-    zero = [router.zero_load_cycles(int(h), packet) for h in range(int(routes.hops.max(initial=0)) + 1)]
-    np.maximum.at(farthest, transfers.phase, np.array(zero)[routes.hops] + routes.delay_cycles - routes.hops)
+    np.maximum.at(
+        farthest, transfers.phase, router.zero_load_cycles(routes.hops, np.asarray(packet), routes.delay_cycles)
+    )
     return np.where(routes.busiest_flits > 0, routes.busiest_flits / rate + farthest, 0.0)
+
+
+def _simulated_cycles(
+    routes: Routes, transfers: Transfers, phases: int, placement: Placement, chip: Chip
+) -> NDArray[np.float64]:
+    if (routes.sent < routes.flits).any():
+        raise ChipError(
+            f"chip {chip.name!r} multicasts, which cannot be simulated flit by flit. Take the analytic latency, or set "
+            "noc.multicast = false."
+        )
+    node, cycles = placement.node, np.zeros(phases)
+    for phase in np.unique(transfers.phase):
+        rows = transfers.phase == phase
+        ends = node[transfers.source[rows]], node[transfers.target[rows]]
+        packets = Packets.of_flows(*ends, routes.flits[rows], chip.noc.packet_flits)
+        cycles[phase] = simulate(packets, placement.network, chip.noc.router).makespan_cycles
+    return cycles

@@ -1,4 +1,4 @@
-"""numba as the simulator uses it, with the types that its decorators lose."""
+"""numba as the simulator and the analytic model use it, with the types that its decorators lose."""
 
 from __future__ import annotations
 
@@ -12,16 +12,25 @@ from numba.extending import intrinsic
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # No reference counting: nothing here allocates, and counting references to the memory costs a third of the time.
-_OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 
 
 def compiled(function: _Function) -> _Function:
-    """Compile at the first call; the result is kept on disk beside the source."""
-    return cast(_Function, numba.njit(**_OPTIONS)(function))
+    """Compile at the first call; the result is kept on disk beside the source. It runs without Python's lock.
+
+    numba notices a change of the function's own file only: if it calls functions of other files, their text must be
+    part of its closure.
+    """
+    return cast(_Function, numba.njit(cache=True, nogil=True, **_OPTIONS)(function))
+
+
+def compiled_with_arrays(function: _Function) -> _Function:
+    """As `compiled`, for functions that make arrays of their own."""
+    return cast(_Function, numba.njit(cache=True, error_model="numpy")(function))
 
 
 def inlined(function: _Function) -> _Function:
-    """Compile into its callers: a call would copy eighty layout fields."""
+    """Compile into its callers: a call would copy eighty layout fields. Not kept on disk: its callers are."""
     return cast(_Function, numba.njit(forceinline=True, **_OPTIONS)(function))
 
 

@@ -77,7 +77,6 @@ def dsent_router(
     bits = ("flit_bits", knots["flit_bits"], flit_bits)
     depth = ("num_vcs x vc_buf_size", knots["depth"], num_vcs * vc_buf_size)
     radix = ("ports of a router", knots["ports"], ports)
-
     vcs = ("num_vcs", knots["requesters"], num_vcs)
 
     def whole(kind: str, growth: float) -> float:

@@ -38,6 +38,8 @@ class NocEnergy:
 
 
 class _Model(BaseModel, ABC):
+    """What all models have: their name in the file, and the way to ask them."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
@@ -45,7 +47,7 @@ class _Model(BaseModel, ABC):
     def resolve(
         self, flit_bits: int, router: Router, link_mm: float, clock_ghz: float, ports: int = BASE_PORTS
     ) -> NocEnergy:
-        """The figures of a network of `router`s with `ports` ports each, one of them or more for nodes.
+        """The figures of routers with `ports` ports each, those of their nodes included, and of links of `link_mm`.
 
         Raises ChipError for sizes that the model does not cover, and for numbers that are not positive.
         """

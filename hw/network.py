@@ -38,7 +38,7 @@ class Routing(NamedTuple):
 
 
 class PathSums(NamedTuple):
-    """What the links on a way sum up to, by the places of its ends along each dimension."""
+    """What the links between two nodes sum up to, by the places of both along each dimension."""
 
     routing: Routing
     first: NDArray[Any]
@@ -51,6 +51,18 @@ class PathSums(NamedTuple):
         return self.first[way.first[a], way.first[b]] + self.second[way.second[a], way.second[b]]
 
 
+class Ways(NamedTuple):
+    """The ways of pairs of nodes, an entry per pair."""
+
+    links: Ints
+    link_cycles: Ints
+    """cycles of all links together"""
+    interval: Ints
+    """cycles between two flits on the slowest link"""
+    behind: Ints
+    """routers behind that link, the last one if several are as slow"""
+
+
 @dataclass(frozen=True, eq=False)
 class Network:
     """Arrays with one row per router and one column per port. `topologies` builds them.
@@ -59,7 +71,8 @@ class Network:
     arrives; -1 where there is none, as at the ports of nodes. Links come in pairs, one each way.
     `delay` is a link's length in cycles (credits take as long back), `interval` the cycles between
     two flits on it, `length` its length in tile pitches, and `package` marks links between chiplets.
-    The VCs of a port are divided into `vc_classes` equal parts: so a torus is free of deadlock.
+    The VCs of a port are divided into `vc_classes` equal parts; a packet that goes straight on, in through port p ^ 1
+    and out through p, stays in its class, any other takes the class that `Routing` says: so a torus cannot deadlock.
     `place` float64 [routers, 2] is where a router stands on a drawing: x to the right, y down.
     """
 
@@ -123,7 +136,7 @@ class Network:
 
     @cached_property
     def hops(self) -> PathSums:
-        """hops(source, target): links on the way of pairs of nodes."""
+        """hops(source, target): links between pairs of nodes."""
         return self.path_sums(np.ones(self.neighbour.shape, np.int64))
 
     @cached_property
@@ -137,7 +150,7 @@ class Network:
         return self.path_sums(self.package.astype(np.int64))
 
     def path_sums(self, values: NDArray[Any]) -> PathSums:
-        """Sums of `values` [routers, ports] over the links on the way of pairs of nodes.
+        """Sums of `values` [routers, ports] over the links between pairs of nodes.
 
         What a link along one dimension counts must not depend on the place along the other.
         """
@@ -154,7 +167,7 @@ class Network:
                 total[moving] += values[router, port]
                 here[moving] = at[self.neighbour[router, port]]
             tables.append(total.reshape(ways.shape))
-        return PathSums(way, *tables)
+        return PathSums(way, tables[0], tables[1])
 
     def with_node(self, router: int) -> Network:
         """The same network with one more node, the last, behind a new port of `router`."""
@@ -175,3 +188,24 @@ class Network:
             package=widened(self.package, 0),
             routing=routing,
         )
+
+    def _port_towards(self, router: Ints, end: Ints) -> Ints:
+        """The port from each router towards another, which it is not."""
+        way = self.routing
+        port = way.first_way[way.first[router], way.first[end]]
+        beside = way.second_way[way.second[router], way.second[end]]
+        return np.where(port == HERE, beside, port)
+
+    def ways(self, source: Ints, target: Ints) -> Ways:
+        """The way of each pair of nodes, link by link."""
+        at, end = self.node_router[source], self.node_router[target]
+        links, cycles, interval, behind = np.zeros_like(at), np.zeros_like(at), np.ones_like(at), np.zeros_like(at)
+        while (moving := np.flatnonzero(at != end)).size:
+            link = at[moving], self._port_towards(at[moving], end[moving])
+            links[moving] += 1
+            cycles[moving] += self.delay[link]
+            slowest = self.interval[link] >= interval[moving]
+            interval[moving] = np.maximum(interval[moving], self.interval[link])
+            behind[moving] = np.where(slowest, 1, behind[moving] + 1)
+            at[moving] = self.neighbour[link]
+        return Ways(links, cycles, interval, behind)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ChipError
+from .network import Ways
+from .noc import Ints
 
 Delay = Annotated[int, Field(ge=0, le=1000, strict=True)]
 Stage = Annotated[int, Field(ge=1, le=1000, strict=True)]
+Count = TypeVar("Count", int, Ints)
 Flag = Annotated[bool, Field(strict=False)]
 
-TOPOLOGY_KEYS = frozenset({"topology", "k", "n", "routing_function"})
+NETWORK_KEYS = frozenset({"topology", "k", "n", "c", "x", "y", "xr", "yr", "routing_function", "use_noc_latency"})
 """Keys of a BookSim2 config that describe the network; `Router.parse` hands them back beside the router."""
 
 _ONLY = {
@@ -37,10 +42,8 @@ _ONLY = {
     "vc_shuffle_requests": (0,),
     "classes": (1,),
     "subnets": (1,),
-    "c": (1,),
     "link_failures": (0,),
     "use_read_write": (0,),
-    "use_noc_latency": (0, 1),
     "channel_file": ("",),
 }
 """Options of BookSim2 that are modelled in these settings only."""
@@ -94,18 +97,35 @@ class Router(BaseModel):
         """Cycles through the crossbar."""
         return self.st_prepare_delay + self.st_final_delay
 
-    def zero_load_cycles(self, hops: int, packet_flits: int) -> int:
-        """Latency of one packet alone on links of one cycle, creation to tail ejection.
+    def zero_load_cycles(self, hops: Count, packet_flits: Count, link_cycles: Count | None = None) -> Count:
+        """Latency of one packet alone, creation to tail ejection: numbers or arrays of them.
 
-        Exact while the buffer covers the credit round trip and the switch and the crossbar take one cycle each; else
-        a lower bound, since flits then wait for credits, or for the batch before them.
+        `link_cycles` is the length of all links on the way together, one cycle each if not given. Exact while the
+        buffer covers the credit round trip, the switch and the crossbar take one cycle each and there is no internal
+        speedup; else a lower bound, since flits then wait for credits, or for the batch before them.
         """
-        allocation = self.sw_alloc_delay if self.speculative else self.vc_alloc_delay + self.sw_alloc_delay
-        return (self.routing_delay + allocation + self.crossbar_delay + 1) * (hops + 1) + 2 + packet_flits - 1
+        steps = self.routing_delay + self._allocation_delay + self.crossbar_delay
+        stages = 1 + math.floor((steps - 1) / self.internal_speedup)
+        if link_cycles is None:
+            link_cycles = hops
+        return stages * (hops + 1) + link_cycles + 3 + packet_flits - 1
+
+    def alone_cycles(self, ways: Ways, packet_flits: Ints) -> Ints:
+        """`zero_load_cycles` of packets on ways that may have slow links.
+
+        There the flits fall apart; in every router behind they catch up what the head takes to get its route and VC.
+        """
+        spread = (packet_flits - 1) * (ways.interval - 1)
+        catch_up = (self.routing_delay + self._allocation_delay - self.sw_alloc_delay) * ways.behind
+        return self.zero_load_cycles(ways.links, packet_flits, ways.link_cycles) + np.maximum(spread - catch_up, 0)
+
+    @property
+    def _allocation_delay(self) -> int:
+        return self.sw_alloc_delay if self.speculative else self.vc_alloc_delay + self.sw_alloc_delay
 
     @classmethod
     def parse(cls, text: str, origin: str = "config") -> tuple[Router, dict[str, str | int | float]]:
-        """A router from `key = value;` lines with // comments, and the file's network keys (k, topology, ...).
+        """A router from `key = value;` lines with // comments, and the file's network keys for `booksim.network_of`.
 
         `origin` names the text in errors. Raises ChipError for a line that is none, a key that BookSim2
         has and this model has not, and a value outside the model.
@@ -113,7 +133,7 @@ class Router(BaseModel):
         values: dict[str, Any] = {}
         network: dict[str, str | int | float] = {}
         for key, value in _assignments(text, origin):
-            if key in TOPOLOGY_KEYS:
+            if key in NETWORK_KEYS:
                 network[key] = value
             elif key in cls.model_fields:
                 values[key] = value
@@ -153,11 +173,11 @@ def _assignments(text: str, origin: str) -> list[tuple[str, str | int | float]]:
     bare = re.sub(r"//[^\n]*", "", text)
     statements = bare.split(";")
     if statements[-1].strip():
-        raise ChipError(f"router {origin!r}: {statements[-1].strip()!r} does not end with ';'. Write key = value;")
+        raise ChipError(f"router {origin!r}: {_beginning(statements[-1])!r} does not end with ';'. Write key = value;")
     for statement in statements[:-1]:
         match = re.fullmatch(r"\s*([A-Za-z_][\w\-/.]*)\s*=\s*(\S+|\{.*\})\s*", statement, re.DOTALL)
         if match is None:
-            raise ChipError(f"router {origin!r}: cannot read {statement.strip()!r}. Write key = value;")
+            raise ChipError(f"router {origin!r}: cannot read {_beginning(statement)!r}. Write key = value;")
         key, word = match.groups()
         value: str | int | float = word
         if re.fullmatch(r"-?\d+", word):
@@ -166,3 +186,8 @@ def _assignments(text: str, origin: str) -> list[tuple[str, str | int | float]]:
             value = float(word)
         found.append((key, value))
     return found
+
+
+def _beginning(statement: str) -> str:
+    """The first line of a statement: without its semicolon it may be the whole file."""
+    return statement.strip().partition("\n")[0][:80]

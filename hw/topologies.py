@@ -33,8 +33,8 @@ def mesh(columns: int, rows: int, routing: Literal["xy", "yx"] = "xy", *, link_c
 def torus(columns: int, rows: int, *, link_cycles: int = 1) -> Network:
     """A mesh whose rows and columns are closed to rings, folded, so that every link is two tile pitches long.
 
-    The shorter way round, ties to the east and south; along x first. Packets that have the wrap-around link ahead use
-    the upper half of the VCs, the others the lower: so no circle of waiting packets closes.
+    The shorter way round, ties to the east and south; along x first. Packets that go over the wrap-around link of a
+    ring and those that do not use different halves of the VCs, so no circle of waiting packets closes.
     """
     _check(columns=columns, rows=rows)
     return _grid(columns, rows, "xy", node_ports=[4], wrap=True, length=(2.0, 2.0), link_cycles=link_cycles)
@@ -230,12 +230,16 @@ def _grid(
 
 
 def _around(size: int, ports: tuple[int, int], wrap: bool) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-    """Ports (up, down) along one dimension from each place to each, and the VC class: 1 with a wrap-around ahead."""
+    """Ports (up, down) along one dimension from each place to each, and the VC class.
+
+    Packets that have the wrap-around link ahead are in class 1 on the way up and in 0 on the way down, the
+    others in the other class: in BookSim2's half of the VCs each.
+    """
     at = np.arange(size)
     way = at[None, :] - at[:, None]
     short = (way + (size - 1) // 2) % size - (size - 1) // 2 if wrap else way
     port = np.select([short > 0, short < 0], ports, HERE)
-    return port.astype(np.int8), (short != way).astype(np.int8)
+    return port.astype(np.int8), ((short != way) ^ (short < 0)).astype(np.int8)
 
 
 def _by_table(

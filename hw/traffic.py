@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,42 @@ import numpy as np
 
 from .errors import ChipError
 from .noc import Ints
+
+MOST = 10**15
+"""The largest number in a trace: far above any cycle count, far below what overflows."""
+
+
+def integer_rows(text: str, origin: str, columns: Mapping[str, int]) -> Ints:
+    """Whole numbers from lines of text, int64 [rows, columns]; `#` starts a comment, empty lines count for nothing.
+
+    `columns` names them and gives each one's least value; `origin` names the text. Raises ChipError with the line.
+    """
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        try:
+            row = tuple(map(int, words))
+        except ValueError:
+            row = ()
+        if len(row) != len(columns):
+            raise ChipError(
+                f"{origin}, line {number}: {line.strip()!r} is no row of {len(columns)} whole numbers: "
+                f"{' '.join(columns)}. Correct the line; # starts a comment."
+            )
+        for (name, least), value in zip(columns.items(), row, strict=True):
+            if not least <= value <= MOST:
+                raise ChipError(f"{origin}, line {number}: {name} is {value}, not from {least} to {MOST}.")
+        rows.append(row)
+    return np.array(rows, np.int64).reshape(-1, len(columns))
+
+
+def text_of(*columns: Ints) -> str:
+    """What `integer_rows` reads: a line per row."""
+    rows, form = np.stack(columns, axis=1), " ".join(["%d"] * len(columns)) + "\n"
+    parts = np.array_split(rows, len(rows) // 100_000 + 1)  # Python's integers take ten times the memory
+    return "".join("".join([form % tuple(row) for row in part.tolist()]) for part in parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,19 +90,7 @@ class Packets:
     @classmethod
     def parse(cls, text: str, origin: str = "trace") -> Packets:
         """From trace text: rows `time source target flits`, `#` starts a comment. Raises ChipError."""
-        rows = []
-        for number, line in enumerate(text.splitlines(), 1):
-            words = line.split("#", 1)[0].split()
-            if not words:
-                continue
-            try:
-                time, source, target, flits = map(int, words)
-            except ValueError as error:
-                raise ChipError(
-                    f"{origin}, line {number}: {line.strip()!r} is no row of four integers: time source target flits."
-                ) from error
-            rows.append((time, source, target, flits))
-        return cls.of_rows(rows)
+        return cls(*integer_rows(text, origin, {"time": 0, "source": 0, "target": 0, "flits": 1}).T)
 
     @classmethod
     def load(cls, path: str | Path) -> Packets:
@@ -76,6 +100,10 @@ class Packets:
         except (OSError, UnicodeDecodeError) as error:
             raise ChipError(f"cannot read the trace {str(path)!r}: {error}. Give a readable file.") from error
         return cls.parse(text, str(path))
+
+    def dump(self) -> str:
+        """The rows that `parse` reads."""
+        return text_of(self.time, self.source, self.target, self.flits)
 
     @classmethod
     def of_matrix(cls, flits: Ints, packet_flits: int, interval_cycles: int = 0) -> Packets:
@@ -89,18 +117,28 @@ class Packets:
             raise ChipError(f"a traffic matrix is square, [nodes, nodes], not {list(given.shape)}.")
         if not np.isfinite(given).all() or (given < 0).any() or (given != np.floor(given)).any():
             raise ChipError("a traffic matrix holds numbers of flits: whole, finite and not negative.")
+        source, target = np.nonzero(given)
+        return cls.of_flows(source, target, given[source, target].astype(np.int64), packet_flits, interval_cycles)
+
+    @classmethod
+    def of_flows(cls, source: Ints, target: Ints, flits: Ints, packet_flits: int, interval_cycles: int = 0) -> Packets:
+        """Flow k sends `flits[k]` from `source[k]` to `target[k]` in packets of `packet_flits`, the last one shorter.
+
+        Packet r of every flow is created at cycle r * interval_cycles; flows take turns. Raises ChipError.
+        """
         if packet_flits < 1 or interval_cycles < 0:
             raise ChipError(f"packets of {packet_flits} flits every {interval_cycles} cycles: give at least 1 and 0.")
-        source, target = np.nonzero(given)
-        total = given[source, target].astype(np.int64)
-        count = -(-total // packet_flits)
-        pair = np.repeat(np.arange(len(count)), count)
-        turn = np.arange(len(pair)) - np.repeat(np.cumsum(count) - count, count)
-        length = np.minimum(packet_flits, total[pair] - turn * packet_flits)
+        count = -(-flits // packet_flits)
+        flow = np.repeat(np.arange(len(count)), count)
+        turn = np.arange(len(flow)) - np.repeat(np.cumsum(count) - count, count)
+        length = np.minimum(packet_flits, flits[flow] - turn * packet_flits)
         order = np.argsort(turn, kind="stable")
-        columns = (turn * interval_cycles, source[pair], target[pair], length)
+        columns = (turn * interval_cycles, source[flow], target[flow], length)
         return cls(*(column[order] for column in columns))
 
+
+MOST_DRAWS, MOST_DRAWN = 10**10, 50_000_000
+"""Nodes times cycles of synthetic traffic, and packets: about a minute to draw, and 8 GB to simulate."""
 
 Target = Callable[[Ints, np.random.Generator], Ints]
 
@@ -155,8 +193,18 @@ def synthetic(name: str, nodes: int, rate: float, packet_flits: int, cycles: int
             f"rate {rate} flits per node and cycle in packets of {packet_flits} flits over {cycles} cycles: give at "
             "least 1 flit, no negative cycles, and a rate from 0 to the packet length."
         )
+    expected = cycles * nodes * rate / packet_flits
+    if seed < 0 or cycles * nodes > MOST_DRAWS or expected > MOST_DRAWN:
+        raise ChipError(
+            f"{cycles} cycles of {nodes} nodes with seed {seed} are {expected:.0f} packets: give at most {MOST_DRAWN} "
+            f"packets, {MOST_DRAWS // nodes} cycles, and a seed from 0 on."
+        )
     rng = np.random.default_rng(seed)
     target = pattern(name, nodes)
-    created = rng.random((cycles, nodes)) < rate / packet_flits
-    time, source = np.nonzero(created)
+    # A part at a time: the draws need not be in memory together.
+    parts = [np.zeros((0, 2), np.int64)]
+    for first in range(0, cycles, step := max(1_000_000 // nodes, 1)):
+        created = rng.random((min(step, cycles - first), nodes)) < rate / packet_flits
+        parts.append(np.argwhere(created) + np.array([first, 0]))
+    time, source = np.concatenate(parts).T
     return Packets(time, source, target(source, rng), np.full(len(time), packet_flits))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cannon_fx.cost import all_transfers
-from cannon_fx.hw.communication import LATENCY_MODEL, communicate, energy_pj
+from cannon_fx.hw.communication import communicate, energy_pj
 from cannon_fx.hw.noc import Ints
 from cannon_fx.plans import Keep, Plan
 
@@ -45,7 +45,7 @@ class Annotate:
             }
 
         for number, phase in enumerate(phases):
-            note = notes.setdefault(phase.node, {"in": [], "latency_cycles": 0.0, "latency_model": LATENCY_MODEL})
+            note = notes.setdefault(phase.node, {"in": [], "latency_cycles": 0.0, "latency_model": "analytic"})
             rows = np.flatnonzero(transfers.phase == number)
             note["latency_cycles"] += float(priced.latency_cycles[number])
             if phase.kind == "move":

@@ -56,10 +56,10 @@ CostRows = list[CostRow]
 
 
 def summary_rows(methods: Methods) -> list[SummaryRow]:
-    """Accuracy, energy, static energy, latency, EDP and density of all methods, and the ratios to dense."""
+    """Accuracy, energy, static energy, latency of both models, EDP and density of all methods, and ratios to dense."""
     decimals = percent_decimals(m["accuracy"] for m in methods.values())
-    keys = ("energy_pj", "static_energy_pj", "latency_cycles", "edp_pj_cycles")
-    columns = [column([m[key] for m in methods.values()]) for key in keys]
+    keys = ("energy_pj", "static_energy_pj", "latency_cycles", "simulated_latency_cycles", "edp_pj_cycles")
+    columns = [column([m.get(key) for m in methods.values()]) for key in keys]
     dense = methods.get("dense")
     rows = []
     for index, (name, method) in enumerate(methods.items()):
@@ -70,7 +70,7 @@ def summary_rows(methods: Methods) -> list[SummaryRow]:
         )
         ratios: tuple[str, ...] = ()
         if dense is not None and name != "dense":
-            ratios = tuple(ratio(dense[key], method[key]) for key in (keys[0], keys[2], keys[3]))
+            ratios = tuple(ratio(dense[key], method[key]) for key in (keys[0], keys[2], keys[4]))
         rows.append(SummaryRow(name, cells, ratios))
     return rows
 

@@ -20,29 +20,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from cannon_fx.cli import Optimize, main
+from cannon_fx.commands.optimize import Optimize
 from cannon_fx.hw.chip import Chip
 from cannon_fx.networks import digits_net
 from cannon_fx.run import Run
 
 SHORT = ["--epochs", "2", "--dense-epochs", "1", "--batch-size", "256"]
-
-
-@pytest.fixture
-def cannon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
-    """Runs `cannon …` in an empty folder and returns its exit status."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*words: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["cannon", *words])
-        try:
-            main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
-
-    return run
 
 
 def test_demo_writes_what_it_promises(
@@ -175,8 +158,8 @@ def test_mistakes(mistake: str, cannon: Callable[..., int], tmp_path: Path, caps
     text = (Path(__file__).parent.parent.parent / "hw" / "chips" / "demo-32nm.toml").read_text()
     (tmp_path / "odd.toml").write_text(text.replace("flit_bits", "colour = 3\nflit_bits"))
     (tmp_path / "negative.toml").write_text(text.replace("rows = 64", "rows = -64"))
-    (tmp_path / "small.toml").write_text(text.replace("[energy]", "columns = 2\nrows = 2\n[energy]"))
-    (tmp_path / "large.toml").write_text(text.replace("[energy]", "columns = 9999\nrows = 9999\n[energy]"))
+    (tmp_path / "small.toml").write_text(text.replace("[noc.router]", "columns = 2\nrows = 2\n\n[noc.router]"))
+    (tmp_path / "large.toml").write_text(text.replace("[noc.router]", "columns = 9999\nrows = 9999\n\n[noc.router]"))
     (tmp_path / "port.toml").write_text(text.replace("port = [0, 0]", "port = [99999, 0]"))
     Chip.parse(text, "the chip that the mistakes are made in")
     (tmp_path / "torn.npz").write_bytes((tmp_path / "data.npz").read_bytes()[:1000])

@@ -78,7 +78,7 @@ def test_the_split_follows_the_rule(rows: int, pe_rows: int, columns: int, pe_co
         assert layer.first_tile == next_tile
         next_tile += walk(layer, tile_rows, tile_columns)
     assert found.tiles == found.placed().tiles == next_tile
-    assert len(set(found.placed().router[:-1].tolist())) == next_tile
+    assert len(set(found.placed().node[:-1].tolist())) == next_tile
     assert found.full()["layers.0"].shape == (found.layers[0].column_blocks, found.layers[0].groups)
 
 

@@ -9,7 +9,10 @@ import pytest
 
 from cannon_fx.hw.chip import Chip
 from cannon_fx.hw.communication import communicate, energy_pj
+from cannon_fx.hw.errors import ChipError
 from cannon_fx.hw.placement import PORT, place
+from cannon_fx.hw.simulator import simulate
+from cannon_fx.hw.traffic import Packets
 from cannon_fx.hw.transfers import Transfers
 
 LINK, ROUTER = 0.5 * 32, 2.0
@@ -96,3 +99,28 @@ def test_no_transfers_cost_nothing() -> None:
     assert priced.flits.tolist() == [0, 0]
     assert priced.energy_pj.tolist() == priced.latency_cycles.tolist() == [0, 0]
     assert not priced.routes.link_flits.any()
+
+
+def test_simulated_latency_is_the_simulators_makespan_phase_by_phase() -> None:
+    chip_ = chip(columns=3, rows=3, port=(1, 1), packet_flits=4)
+    placement = place(chip_, 8, "snake")
+    rows = [(0, 0, 7, 32 * 9), (0, 0, 5, 32 * 2), (0, PORT, 7, 32 * 5), (2, 3, 4, 1)]
+    priced = communicate(transfers(*rows), 3, placement, chip_, "simulated")
+    # On the snake tile 5 stands at node 3, tile 7 at node 7, tile 3 at node 5, tile 4 at node 4; the port is node 9.
+    first = [(0, 0, 7, 4), (0, 0, 3, 2), (0, 9, 7, 4), (0, 0, 7, 4), (0, 9, 7, 1), (0, 0, 7, 1)]
+    network, router = placement.network, chip_.noc.router
+    assert priced.latency_cycles.tolist() == [
+        simulate(Packets.of_rows(first), network, router).makespan_cycles,
+        0,
+        simulate(Packets.of_rows([(0, 5, 4, 1)]), network, router).makespan_cycles,
+    ]
+    assert priced.latency_cycles[2] == router.zero_load_cycles(1, 1)
+    analytic = communicate(transfers(*rows), 3, placement, chip_)
+    assert analytic.energy_pj.tolist() == priced.energy_pj.tolist()
+
+
+def test_a_multicast_is_not_simulated() -> None:
+    chip_ = chip(columns=3, rows=3)
+    rows = np.array([(0, 0, target, 64, 0) for target in (2, 5)]).T
+    with pytest.raises(ChipError, match="multicasts, which cannot be simulated"):
+        communicate(Transfers(*rows), 1, place(chip_, 9), chip_, "simulated")

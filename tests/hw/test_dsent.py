@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
+from dataclasses import astuple
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -117,6 +118,14 @@ def test_wider_deeper_and_more_cost_more(technology: Technology) -> None:
             assert all(getattr(a, figure) < getattr(b, figure) for a, b in pairwise(rising)), figure
     wires = [dsent_link(technology, tenths / 10).pj_per_bit for tenths in range(1, 101)]
     assert all(a < b for a, b in pairwise(wires))
+
+
+@pytest.mark.parametrize("technology", TECHNOLOGIES)
+def test_the_corners_of_the_table_are_positive(technology: Technology) -> None:
+    """Few flits on many ports subtract most from what was measured at the base depth."""
+    for bits, vcs, ports in product((8, 512), (1, 60), (2, 12)):
+        found = dsent_router(technology, bits, vcs, 1, ports)
+        assert all(value > 0 for value in astuple(found))
 
 
 def test_newer_technology_costs_less() -> None:

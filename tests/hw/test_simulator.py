@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cannon_fx.hw import topologies
+from cannon_fx.hw.booksim import network_of
 from cannon_fx.hw.errors import ChipError
-from cannon_fx.hw.noc import Mesh
 from cannon_fx.hw.router import Router
-from cannon_fx.hw.simulator import simulate
+from cannon_fx.hw.simulator import simulate, stall_cycles
 from cannon_fx.hw.traffic import Packets, synthetic
 
 DATA = Path(__file__).parents[1] / "data" / "noc"
@@ -96,6 +96,18 @@ def test_other_router_settings_equal_booksim(row: dict[str, Any]) -> None:
     assert found.mean_packet_latency_cycles == pytest.approx(row["packet_latency_avg"], rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    "row", BOOKSIM["networks"], ids=lambda row: f"{row['network']['topology']}{row['network']['k']}-{row['options']}"
+)
+def test_other_networks_and_delays_equal_booksim(row: dict[str, Any]) -> None:
+    network = network_of(row["network"])
+    packets = synthetic("uniform", network.nodes, row["rate"], row["packet_flits"], 200, seed=7)
+    assert len(packets) == row["packets"]
+    found = simulate(packets, network, Router.of(row["options"]))
+    assert found.makespan_cycles == row["makespan"]
+    assert found.mean_packet_latency_cycles == pytest.approx(row["packet_latency_avg"], rel=1e-6)
+
+
 settings_of_routers = st.fixed_dictionaries(
     {
         "num_vcs": st.integers(1, 5),
@@ -114,27 +126,96 @@ settings_of_routers = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(data=st.data(), columns=st.integers(1, 5), lines=st.integers(1, 5), options=settings_of_routers)
-def test_every_flit_arrives_on_its_way_and_never_early(
-    data: st.DataObject, columns: int, lines: int, options: dict[str, Any]
-) -> None:
-    mesh, model = Mesh(columns, lines), Router.of(options)
-    tile = st.integers(0, mesh.routers - 1)
-    packets = rows(*data.draw(st.lists(st.tuples(st.integers(0, 50), tile, tile, st.integers(1, 9)), max_size=60)))
-    found = simulate(packets, topologies.mesh(columns, lines), model)
-    hops = mesh.hops(packets.source, packets.target)
+NETWORKS = {
+    "mesh": topologies.mesh(4, 3),
+    "torus": topologies.torus(3, 4),
+    "ring": topologies.ring(6),
+    "cmesh": topologies.cmesh(2, 2, across=3, down=1),
+    "tree": topologies.tree(10, arity=3),
+    "chiplets": topologies.chiplets(2, 1, 2, 3, package_cycles=4, package_interval=3),
+    "table": topologies.table(6, [(0, 1), (1, 2), (1, 3), (3, 4), (3, 5)]),
+    "one": topologies.mesh(1, 1),
+}
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data(), name=st.sampled_from(list(NETWORKS)), options=settings_of_routers)
+def test_every_flit_arrives_on_its_way_and_never_early(data: st.DataObject, name: str, options: dict[str, Any]) -> None:
+    network = NETWORKS[name]
+    model = Router.of({**options, "num_vcs": max(options["num_vcs"], network.vc_classes)})
+    node = st.integers(0, network.nodes - 1)
+    packets = rows(*data.draw(st.lists(st.tuples(st.integers(0, 50), node, node, st.integers(1, 9)), max_size=60)))
+    found = simulate(packets, network, model)
+    # Every flit over every link of its way, by walking the table flit by flit, and out at its node's port.
+    crossings = np.zeros_like(found.link_flits)
+    for source, target, flits in zip(packets.source, packets.target, packets.flits, strict=True):
+        router = network.node_router[source]
+        while router != network.node_router[target]:
+            crossings[router, network.next_port[router, target]] += flits
+            router = network.neighbour[router, network.next_port[router, target]]
+        crossings[router, network.next_port[router, target]] += flits
+    assert np.array_equal(found.link_flits, crossings)
     assert found.flits == packets.flits.sum()
-    assert found.flit_hops == (packets.flits * hops).sum()
-    assert found.link_flits[:, -1].tolist() == np.bincount(packets.target, packets.flits, mesh.routers).tolist()
-    phase = np.zeros(len(packets), np.int64)
-    loads = mesh.link_loads(phase, packets.source, packets.target, packets.flits, 1)[0]
-    assert np.array_equal(found.link_flits[:, :4].T.reshape(loads.shape), loads)
-    if options["internal_speedup"] == 1.0:
-        least = [model.zero_load_cycles(h, f) for h, f in zip(hops.tolist(), packets.flits.tolist(), strict=True)]
-        assert (found.latency_cycles >= least).all()
-    again = simulate(packets, topologies.mesh(columns, lines), model)
+    assert found.flit_hops == (packets.flits * network.hops(packets.source, packets.target)).sum()
+    # Nothing is early; what is not at the source waits in some buffer.
+    assert (found.source_wait_cycles >= 0).all()
+    assert (stall_cycles(found, packets, network, model) >= 0).all()
+    assert (found.waiting_flit_cycles >= 0).all()
+    again = simulate(packets, network, model)
     assert np.array_equal(found.latency_cycles, again.latency_cycles)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 99), columns=st.integers(1, 5), lines=st.integers(1, 5), speculative=st.booleans())
+def test_transposing_the_mesh_and_its_routing_changes_nothing(
+    seed: int, columns: int, lines: int, speculative: bool
+) -> None:
+    # Without arbitration: the order of the ports, which breaks ties, is not transposed.
+    packets = synthetic("uniform", columns * lines, 0.02, 3, 200, seed)
+    turned = Packets(packets.time, *(n % columns * lines + n // columns for n in (packets.source, packets.target)),
+                     packets.flits)  # fmt: skip
+    model = Router(speculative=speculative)
+    here = simulate(packets, topologies.mesh(columns, lines), model)
+    there = simulate(turned, topologies.mesh(lines, columns, "yx"), model)
+    assert sorted(here.link_flits.ravel()) == sorted(there.link_flits.ravel())
+    met = stall_cycles(here, packets, topologies.mesh(columns, lines), model) > 0
+    if not met.any():
+        assert np.array_equal(here.latency_cycles, there.latency_cycles)
+
+
+def test_waiting_is_found_where_it_happens() -> None:
+    # Two flows meet at router 1 and share its link to the east: there the flits of both wait, at its two inputs.
+    network, model = topologies.mesh(3, 2), Router()
+    flow = [(100 * turn, 0, 2, 1) for turn in range(20)]
+    apart = simulate(rows(*flow), network, model)
+    assert stall_cycles(apart, rows(*flow), network, model).tolist() == [0] * 20
+    # A flit is in a buffer from its arrival until it wins the crossbar: routing, VC and switch, a cycle each.
+    assert apart.waiting_flit_cycles[:, 0].tolist() == [20 * 2, 20 * 2, 0, 0, 0, 0]
+    assert apart.waiting_flit_cycles[:, 4].tolist() == [20 * 2, 0, 0, 0, 0, 0]
+    # The other flow is created as much later as the first takes to router 1, and goes the same way from there.
+    meeting = [row for time, *_ in flow for row in ((time, 0, 2, 1), (time + 5, 1, 2, 1))]
+    both = simulate(rows(*meeting), network, model)
+    stalled = stall_cycles(both, rows(*meeting), network, model)
+    assert stalled.sum() == 20  # one cycle for one of each two
+    assert both.source_wait_cycles.tolist() == [0] * 40
+    extra = both.waiting_flit_cycles - apart.waiting_flit_cycles
+    assert extra[0, 0] + extra[1, 4] == 20 * 2 + 20
+    assert extra[1, 0] == 20 * 2
+
+
+@pytest.mark.parametrize("options", [{}, {"speculative": True, "routing_delay": 0}, {"routing_delay": 3}])
+@pytest.mark.parametrize("interval", [1, 2, 5])
+def test_a_narrow_link_carries_one_flit_per_interval(interval: int, options: dict[str, Any]) -> None:
+    model = Router.of({"vc_buf_size": 20, **options})
+    network = topologies.chiplets(2, 1, 2, 1, package_interval=interval)
+    for target in (2, 3):
+        for flits in (1, 2, 3, 30):
+            packets = rows((0, 0, target, flits))
+            found = simulate(packets, network, model)
+            assert stall_cycles(found, packets, network, model).tolist() == [0]
+    # Two of the packets of 30 flits take 30 intervals more than one: the link is what they wait for.
+    two = simulate(rows((0, 0, 3, 30), (0, 0, 3, 30)), network, model)
+    assert two.makespan_cycles - found.makespan_cycles == 30 * interval
 
 
 @settings(max_examples=30, deadline=None)
@@ -231,6 +312,7 @@ def test_router_files_read_as_booksim_reads_them() -> None:
         (lambda: Packets.of_matrix(np.ones((2, 3)), 1), "square"),
         (lambda: Packets.of_matrix(np.array([[0, np.nan], [1, 0]]), 1), "finite"),
         (lambda: Packets.of_matrix(np.array([[0, -1], [1, 0]]), 1), "negative"),
+        (lambda: simulate(rows((0, 0, 1, 1)), topologies.torus(3, 3), Router(num_vcs=1)), "1 VCs cannot be divided"),
         (lambda: synthetic("uniform", 64, -0.1, 1, 10), "rate"),
         (lambda: synthetic("swirl", 64, 0.1, 1, 10), "unknown traffic pattern"),
         (lambda: synthetic("transpose", 60, 0.1, 1, 10), "even power of two"),

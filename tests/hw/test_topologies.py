@@ -79,13 +79,14 @@ def dependencies(network: Network) -> nx.DiGraph:
     """Which (link, VC class) a packet may hold while it waits for which other."""
     found = nx.DiGraph()
     for source, target in zip(*pairs(network), strict=True):
-        router, held = int(network.node_router[source]), []
+        router, held, came = int(network.node_router[source]), [], -1
         while router != network.node_router[target]:
-            port, chosen = network.next_port[router, target], network.vc_class[router, target]
-            classes = range(network.vc_classes) if chosen == ANY_VC else [int(chosen)]
-            wanted = [(router, int(port), c) for c in classes]
+            port, chosen = int(network.next_port[router, target]), int(network.vc_class[router, target])
+            if port == came ^ 1 and chosen != ANY_VC:
+                chosen = held[0][2]
+            wanted = [(router, port, c) for c in (range(network.vc_classes) if chosen == ANY_VC else [chosen])]
             found.add_edges_from((a, b) for a in held for b in wanted)
-            router, held = int(network.neighbour[router, port]), wanted
+            router, held, came = int(network.neighbour[router, port]), wanted, int(network.neighbour_port[router, port])
     return found
 
 

@@ -8,20 +8,29 @@ cycles in which nothing happens are skipped.
 
 from __future__ import annotations
 
+import functools
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 
-from .compiled import compiled, inlined
-from .sim_allocators import first_from
-from .sim_arrivals import ACTIVE_ROUTERS, EVENTS, take_credit, take_flit
-from .sim_router import schedule_credit, schedule_flit, step_router, steps_before
-from .sim_state import ROUTER, Layout, Settings
+from ..compiled import compiled, inlined
+from .allocators import first_from
+from .arrivals import ACTIVE_ROUTERS, EVENTS, take_credit, take_flit
+from .state import ROUTER, Layout, Settings
+from .step import schedule_credit, schedule_flit, step_router, steps_before
 
 DONE, DEADLOCK = 0, 1
+
+_SOURCES = hashlib.sha256(
+    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+).hexdigest()
 
 
 @inlined
 def inject(
-    s: Settings, at: Layout, m: np.ndarray, node: int, packet: int, sent: int, length: int, vc: int, time: int
+    s: Settings, at: Layout, m: np.ndarray, node: int, flit: int, sent: int, length: int, vc: int, time: int
 ) -> int:
     """Send the next flit of a node's packet if there is room; returns its VC, or -1 if it must wait."""
     if sent == 0:
@@ -37,27 +46,27 @@ def inject(
     elif (m[at.node_credit + node] >> vc) & 1 == 0:
         return -1
     tail = sent + 1 == length
-    flit = packet * 4 + (2 if tail else 0) + (1 if sent == 0 else 0)
     m[at.node_occupied + (node << s.vc_bits) + vc] += 1
     if m[at.node_occupied + (node << s.vc_bits) + vc] == s.depth:
         m[at.node_credit + node] &= ~(1 << vc)
     if tail and not s.wait_for_tail_credit:
         m[at.node_free + node] |= 1 << vc
+    flit += (2 if tail else 0) + (1 if sent == 0 else 0)
     schedule_flit(s, at, m, time + 2, flit, (m[at.node_input + node] << s.vc_bits) + vc)
     return vc
 
 
-@compiled
-def run(
-    s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray,
-    times: np.ndarray, sources: np.ndarray, targets: np.ndarray, lengths: np.ndarray, ejected: np.ndarray,
-    following: np.ndarray, patience: int,
+@inlined
+def cycles(
+    s: Settings, at: Layout, m: np.ndarray, table: np.ndarray,
+    times: np.ndarray, sources: np.ndarray, targets: np.ndarray, lengths: np.ndarray,
+    injected: np.ndarray, ejected: np.ndarray, following: np.ndarray, patience: int,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Simulate packets sorted by creation time until the last tail is out.
 
-    Writes the cycle in which each packet's tail is ejected to `ejected`. `following` is scratch, one entry per packet:
-    the next packet in the queue of the same node, -1 at first. `patience` is the number of cycles without any
-    movement after which the network counts as deadlocked; it must exceed every delay in it. Returns (DONE or
+    Writes the cycles in which each packet's head is injected and its tail ejected. `following` is scratch, one entry
+    per packet: the next packet in the queue of the same node, -1 at first. `patience` is the number of cycles without
+    any movement after which the network counts as deadlocked; it must exceed every delay in it. Returns (DONE or
     DEADLOCK, the cycle reached, the packets left).
     """
     packets = len(times)
@@ -82,10 +91,10 @@ def run(
         for k in range(due):
             to, flit = m[at.flit_to + slot * s.slot + k], m[at.flit_due + slot * s.slot + k]
             if to >= 0:
-                take_flit(s, at, m, next_port, to, flit, targets, steps_before(s, time))
+                take_flit(s, at, m, table, to, flit, time, steps_before(s, time))
             else:
                 if flit & 2:
-                    ejected[flit >> 2] = time
+                    ejected[(flit & 0xFFFFFFFF) >> 2] = time
                     left -= 1
                 schedule_credit(s, at, m, time + 2 + s.credit_delay, -1 - to)
         for k in range(m[at.credits_due + slot]):
@@ -116,13 +125,16 @@ def run(
         kept = 0
         for k in range(busy):
             node = m[at.node_busy + k]
-            packet = m[at.node_packet + node]
-            vc = inject(s, at, m, node, packet, m[at.node_sent + node], lengths[packet], m[at.node_on_vc + node], time)
+            packet, sent = m[at.node_packet + node], m[at.node_sent + node]
+            flit = (targets[packet] << 32) + packet * 4
+            vc = inject(s, at, m, node, flit, sent, lengths[packet], m[at.node_on_vc + node], time)
             if vc >= 0:
                 moved = time
+                if sent == 0:
+                    injected[packet] = time
                 m[at.node_on_vc + node] = vc
-                m[at.node_sent + node] += 1
-                if m[at.node_sent + node] == lengths[packet]:
+                m[at.node_sent + node] = sent + 1
+                if sent + 1 == lengths[packet]:
                     m[at.node_sent + node] = 0
                     m[at.node_packet + node] = following[packet]
             if m[at.node_packet + node] >= 0:
@@ -134,7 +146,7 @@ def run(
             kept = 0
             for k in range(m[at.counters + ACTIVE_ROUTERS]):
                 router = m[at.active + k]
-                if step_router(s, at, m, next_port, router, time, step, targets):
+                if step_router(s, at, m, table, router, time, step):
                     m[at.active + kept] = router
                     kept += 1
                 else:
@@ -142,3 +154,40 @@ def run(
             m[at.counters + ACTIVE_ROUTERS] = kept
         time += 1
     return DONE, time - 1, left
+
+
+def loop(s: Settings) -> Callable[..., tuple[int, int, int]]:
+    """`cycles`, compiled for these settings: those of usual routers have one kernel each, all others share one."""
+    usual = _usual(s, s.routing_delay, s.speculative)
+    known = s.routing_delay <= 1 and usual == s
+    return _compiled_loop(known, s.routing_delay if known else 0, s.speculative if known else False, _SOURCES)
+
+
+def _usual(s: Settings, routing_delay: int, speculative: bool) -> Settings:
+    """Settings with what is the same in usual routers as constants, which the compiler can then work with."""
+    return Settings(
+        s.nodes, s.ports, s.vcs, 1, s.depth, routing_delay, 1, 1, 1, s.credit_delay, speculative, 1, 1, 1.0,
+        False, False, False, s.wheel, s.port_bits, s.vc_bits, s.slot,
+    )  # fmt: skip
+
+
+_usual_compiled = inlined(_usual)
+
+
+@functools.cache
+def _compiled_loop(
+    known: bool, routing_delay: int, speculative: bool, sources: str
+) -> Callable[..., tuple[int, int, int]]:
+    kind = known, routing_delay, speculative, sources  # In the closure, so part of the key of the cache on disk.
+
+    @compiled
+    def run(
+        s: Settings, at: Layout, m: np.ndarray, table: np.ndarray,
+        times: np.ndarray, sources: np.ndarray, targets: np.ndarray, lengths: np.ndarray,
+        injected: np.ndarray, ejected: np.ndarray, following: np.ndarray, patience: int,
+    ) -> tuple[int, int, int]:  # fmt: skip
+        if kind[0]:
+            s = _usual_compiled(s, kind[1], kind[2])
+        return cycles(s, at, m, table, times, sources, targets, lengths, injected, ejected, following, patience)
+
+    return run

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiled import inlined
-from .sim_state import ACTIVE, IDLE, IN_VC, OUT_VC, PORT, ROUTER, ROUTING, WAITING, Layout, Settings
+from ..compiled import inlined
+from .state import ACTIVE, IDLE, IN_VC, OUT_VC, PORT, ROUTER, ROUTING, WAITING, Layout, Settings
 
 ACTIVE_ROUTERS, EVENTS = 0, 1
 """Counters in the memory: routers with something to do, flits and credits on their way."""
@@ -47,13 +47,29 @@ def withdraw(requests: int, inputs: int, outputs: int, s: Settings, m: np.ndarra
 
 
 @inlined
-def request_vc(s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, vc: int, target: int) -> None:
-    """The packet at the front of an input VC knows its output port and asks for a VC there."""
+def usable_vcs(s: Settings, vc_class: int, straight: bool, c: int) -> int:
+    """Mask of the VCs that a packet on VC c may take next; on a straight way it stays in its class."""
+    if vc_class < 0:
+        return (1 << s.vcs) - 1
+    if straight:
+        vc_class = s.vc_classes - 1
+        while vc_class * s.vcs // s.vc_classes > c:
+            vc_class -= 1
+    begin, end = vc_class * s.vcs // s.vc_classes, (vc_class + 1) * s.vcs // s.vc_classes
+    return (1 << end) - (1 << begin)
+
+
+@inlined
+def request_vc(s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, vc: int) -> None:
+    """Look up the output port of the packet at the front of an input VC, and ask for a VC there."""
     port = vc >> s.vc_bits
     router = port >> s.port_bits
-    q = next_port[router, target]
-    out = (router << s.port_bits) + q
+    way = int(table[router, m[at.buffer + vc * s.depth + m[at.front + vc * IN_VC]] >> 32])
     p = port - (router << s.port_bits)
+    q = way & 63
+    if s.vc_classes > 1:
+        m[at.usable + vc * IN_VC] = usable_vcs(s, (way >> 6) - 1, p == q ^ 1, vc - (port << s.vc_bits))
+    out = (router << s.port_bits) + q
     m[at.phase + vc * IN_VC] = WAITING
     m[at.out_port + vc * IN_VC] = q
     m[at.vc_request + (out << s.port_bits) + p] |= 1 << (vc - (port << s.vc_bits))
@@ -62,13 +78,27 @@ def request_vc(s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, vc
 
 
 @inlined
-def begin_packet(s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, vc: int, targets: np.ndarray) -> None:
+def place_of(s: Settings, step: int, index: int) -> int:
+    """Place in a router's queue of what joins its end in a step as number `index`; minus a step's, its head.
+
+    The queues decide which of two flits comes first that cross to one output in one step, so places matter with
+    output speedup only. Who waits keeps his place. In a step, routed packets and packets that got a VC come first,
+    in the order of the queue they leave; then who waits; then packets behind a tail that left; then what arrives.
+    """
+    return ((step + 1) << (s.port_bits + s.vc_bits + 1)) + index
+
+
+@inlined
+def begin_packet(s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, vc: int, place: int) -> None:
     """A head flit has come to the front: route it, unless the previous router has done so (lookahead)."""
     if s.routing_delay == 0:
-        flit = m[at.buffer + vc * s.depth + m[at.front + vc * IN_VC]]
-        request_vc(s, at, m, next_port, vc, targets[flit >> 2])
+        if s.output_speedup > 1:
+            m[at.vc_place + vc] = place
+        request_vc(s, at, m, table, vc)
     else:
         port = vc >> s.vc_bits
+        if s.output_speedup > 1:
+            m[at.route_place + vc] = place
         m[at.phase + vc * IN_VC] = ROUTING
         m[at.route_pending + port * PORT] |= 1 << (vc - (port << s.vc_bits))
         router = port >> s.port_bits
@@ -76,25 +106,12 @@ def begin_packet(s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, 
 
 
 @inlined
-def rank(s: Settings, at: Layout, m: np.ndarray, vc: int, step: int, at_the_end: bool) -> None:
-    """Note the place of an input VC in its router's queue for the switch.
-
-    The queue decides which of two flits comes first that cross to one output in one step, so it matters with
-    output speedup only. Requests keep their order, an arriving flit's comes last, a packet's that got its VC first.
-    """
-    if s.output_speedup > 1:
-        place = (step + 1) << (s.port_bits + s.vc_bits)
-        local = vc & ((1 << (s.port_bits + s.vc_bits)) - 1)
-        m[at.queue_place + vc] = (place if at_the_end else -place) + local
-
-
-@inlined
-def queue_order(s: Settings, at: Layout, m: np.ndarray, first: int, many: int) -> None:
-    """Sort the winners of the switch, which begin at `first`, by their places in the queue."""
+def sort_queue(m: np.ndarray, places: int, first: int, many: int) -> None:
+    """Sort the input VCs that begin at `first` by their places."""
     for k in range(1, many):
         vc = m[first + k]
         j = k
-        while j > 0 and m[at.queue_place + m[first + j - 1]] > m[at.queue_place + vc]:
+        while j > 0 and m[places + m[first + j - 1]] > m[places + vc]:
             m[first + j] = m[first + j - 1]
             j -= 1
         m[first + j] = vc
@@ -102,26 +119,32 @@ def queue_order(s: Settings, at: Layout, m: np.ndarray, first: int, many: int) -
 
 @inlined
 def take_flit(
-    s: Settings, at: Layout, m: np.ndarray, next_port: np.ndarray, vc: int, flit: int, targets: np.ndarray, step: int
+    s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, vc: int, flit: int, time: int, step: int
 ) -> None:
     """A flit arrives at an input VC."""
-    place = m[at.front + vc * IN_VC] + m[at.filled + vc * IN_VC]
+    port = vc >> s.vc_bits
+    router = port >> s.port_bits
+    m[at.waited + port * PORT] -= time
+    filled = m[at.filled + vc * IN_VC]
+    place = m[at.front + vc * IN_VC] + filled
     if place >= s.depth:
         place -= s.depth
     m[at.buffer + vc * s.depth + place] = flit
-    m[at.filled + vc * IN_VC] += 1
-    router = vc >> (s.vc_bits + s.port_bits)
-    if m[at.phase + vc * IN_VC] == IDLE:
-        begin_packet(s, at, m, next_port, vc, targets)
-        rank(s, at, m, vc, step, True)
+    m[at.filled + vc * IN_VC] = filled + 1
+    phase = m[at.phase + vc * IN_VC]
+    if s.output_speedup > 1 and filled == 0:
+        m[at.switch_place + vc] = place_of(s, step, port - (router << s.port_bits))
+    if phase == IDLE:
+        begin_packet(s, at, m, table, vc, place_of(s, step, port - (router << s.port_bits)))
         wake(at, m, router)
-    elif m[at.phase + vc * IN_VC] == ACTIVE and m[at.filled + vc * IN_VC] == 1:
+    elif phase == ACTIVE and filled == 0:
         m[at.switch_waiting + router * ROUTER] += 1
-        rank(s, at, m, vc, step, True)
-        if (
-            m[at.credit + ((router << s.port_bits) + m[at.out_port + vc * IN_VC]) * PORT] >> m[at.out_vc + vc * IN_VC]
-        ) & 1:
+        out = (router << s.port_bits) + m[at.out_port + vc * IN_VC]
+        if (m[at.credit + out * PORT] >> m[at.out_vc + vc * IN_VC]) & 1:
             request_switch(s, at, m, vc)
+            wake(at, m, router)
+        elif s.switch_delay > 1:
+            # Without credit it takes part in the next batch all the same, in vain.
             wake(at, m, router)
 
 

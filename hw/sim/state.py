@@ -5,7 +5,7 @@ made the simulator twenty times slower. `m[at.free + port]` reads "the free VCs 
 
 Indices are bit fields, so that no division is needed to take them apart: input or output port p of router r is
 `(r << port_bits) + p`, its VC c is `(port << vc_bits) + c`. Sets of VCs and of ports are bit masks. A flit is
-`packet * 4 + 2 * is_tail + is_head`.
+`(target << 32) + packet * 4 + 2 * is_tail + is_head`. The routing table holds `port + 64 * (VC class + 1)`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Settings(NamedTuple):
     nodes: int
     ports: int
     vcs: int
+    vc_classes: int
     depth: int
     routing_delay: int
     vc_delay: int
@@ -42,6 +43,8 @@ class Settings(NamedTuple):
     internal_speedup: float
     wait_for_tail_credit: bool
     vc_busy_when_full: bool
+    narrow: bool
+    """whether some link takes more than one cycle per flit"""
     wheel: int
     """slots of the wheel of coming cycles, a power of two"""
     port_bits: int
@@ -55,15 +58,16 @@ class Layout(NamedTuple):
     """Where each field begins. Field f of record i is at `at.f + i * words of the record`."""
 
     # Input VCs, IN_VC words apart: phase, output port and output VC of the packet in front; front and length of the
-    # ring buffer of flits; where the VC allocator's accept begins; the step in which a VC was won last, and which.
+    # ring buffer of flits; where the VC allocator's accept begins; step * 64 + VC of the last VC won; mask of the VCs
+    # that the packet may take, if there are classes of them.
     phase: int
     out_port: int
     out_vc: int
     front: int
     filled: int
     vc_accept_from: int
-    vc_won_step: int
-    vc_won_vc: int
+    won: int
+    usable: int
     # Output VCs, OUT_VC words apart, seen from the upstream router: the input VC that sends on it; flits sent but not
     # yet credited; where the VC allocator's grant begins.
     owner: int
@@ -71,23 +75,26 @@ class Layout(NamedTuple):
     vc_grant_from: int
     # Output ports, PORT words apart: masks of the VCs that can be allocated and of those with a credit left, of the
     # input ports with requests for a VC and for the switch; the input port at the other end, -1 for a node; cycles
-    # until a flit is read there; last cycle in which one left; flits that left.
+    # until a flit is read there, and between two flits; last cycle in which one left; flits that left.
     free: int
     credit: int
     vc_inputs: int
     switch_inputs: int
     down: int
     flit_delay: int
+    interval: int
     last_departure: int
     link_flits: int
     # Input ports, in the same records: the output port at the other end, or -1 - node; cycles until a credit counts
-    # there; cycle and step of the last credit; masks of the VCs to route and being routed.
+    # there; cycle and step of the last credit; masks of the VCs to route and being routed; cycles that flits have
+    # spent in the buffers, as the sum of their departures less that of their arrivals.
     up: int
     credit_back: int
     last_credit: int
     last_credit_step: int
     route_pending: int
     route_busy: int
+    waited: int
     # Routers, ROUTER words apart: masks of the outputs asked for a VC and for the switch; input VCs that hold a VC and
     # a flit, with or without credit; masks of the ports with VCs to route and being routed; the cycle in which the
     # batch in each stage is done, or -1, and its winners; the step in which the open batch enters the crossbar; whether
@@ -107,8 +114,10 @@ class Layout(NamedTuple):
     # Masks of the input VCs that request, per (output port, input port).
     vc_request: int
     switch_request: int
-    # Places of the input VCs in the queue for the switch, with output speedup.
-    queue_place: int
+    # Places of the input VCs in the queues for a route, for a VC and for the switch, with output speedup.
+    route_place: int
+    vc_place: int
+    switch_place: int
     # Flits in the buffers of the input VCs, `depth` words apart.
     buffer: int
     # Round-robin pointers of the switch allocator per crossbar output and input, and of an input's choice of VC.
@@ -156,7 +165,7 @@ _RECORDS = {"phase": IN_VC, "owner": OUT_VC, "free": PORT, "vc_outputs": ROUTER}
 """First field of each kind of record, in the order of Layout."""
 
 _MINUS_ONE = (
-    "owner down vc_won_step last_departure last_credit last_credit_step "
+    "owner down won last_departure last_credit last_credit_step "
     "route_done vc_done switch_done crossbar_step node_last_vc node_packet"
 ).split()
 
@@ -164,7 +173,7 @@ _MINUS_ONE = (
 def lay_out(s: Settings, routers: int) -> tuple[Layout, Memory]:
     """The empty network: every VC free, every credit at home, every round-robin pointer at its first entry.
 
-    The wires are left to be filled in: down, flit_delay, up, credit_back, node_input.
+    The wires are left to be filled in: down, flit_delay, interval, up, credit_back, node_input.
     """
     ports = routers << s.port_bits
     vcs = ports << s.vc_bits
@@ -172,7 +181,7 @@ def lay_out(s: Settings, routers: int) -> tuple[Layout, Memory]:
     records = {"phase": vcs, "owner": vcs, "free": ports, "vc_outputs": routers}
     sizes = {
         **dict.fromkeys(("vc_request", "switch_request"), ports << s.port_bits),
-        "queue_place": vcs if s.output_speedup > 1 else 0,
+        **dict.fromkeys(("route_place", "vc_place", "switch_place"), vcs if s.output_speedup > 1 else 0),
         "buffer": vcs * s.depth,
         "switch_grant_from": routers * outputs,
         **dict.fromkeys(("switch_accept_from", "switch_vc_from", "switch_winner"), routers * inputs),

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiled import inlined, lowest
-from .sim_state import IN_VC, OUT_VC, PORT, ROUTER, WAITING, Layout, Settings
+from ..compiled import inlined, lowest
+from .state import IN_VC, OUT_VC, PORT, ROUTER, WAITING, Layout, Settings
 
 
 @inlined
@@ -27,15 +27,26 @@ def beyond(index: int, start: int, size: int) -> int:
 
 
 @inlined
+def win_vc(s: Settings, at: Layout, m: np.ndarray, router: int, q: int, requester: int, c: int, step: int) -> None:
+    """Note that a requester has won VC c of output q, and move both pointers behind the pair."""
+    first_port = router << s.port_bits
+    vc = (first_port << s.vc_bits) + requester
+    m[at.vc_grant_from + (((first_port + q) << s.vc_bits) + c) * OUT_VC] = requester + 1
+    m[at.vc_accept_from + vc * IN_VC] = (q << s.vc_bits) + c + 1
+    m[at.won + vc * IN_VC] = (step << 6) + c
+    m[at.vc_winner + (first_port << s.vc_bits) + m[at.vc_won + router * ROUTER]] = vc
+    m[at.vc_won + router * ROUTER] += 1
+
+
+@inlined
 def allocate_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> None:
     """Choose output VCs for waiting packets; the winners stay listed in vc_winner until their delay is over.
 
-    A packet asks for every free VC of its one output port, so output ports do not interfere.
+    A packet asks for every free VC, of those it may use, of its one output port, so output ports do not interfere.
     """
     first_port = router << s.port_bits
     first_vc = first_port << s.vc_bits
-    size = s.ports << s.vc_bits
-    won = 0
+    m[at.vc_won + router * ROUTER] = 0
     outputs = m[at.vc_outputs + router * ROUTER]
     while outputs != 0:
         q = lowest(outputs)
@@ -46,50 +57,86 @@ def allocate_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, step: int)
             free &= m[at.credit + port * PORT]
         if free == 0:
             continue
-        base = q << s.vc_bits
-        many = 0
         ports = m[at.vc_inputs + port * PORT]
-        while ports != 0:
-            p = lowest(ports)
-            ports &= ports - 1
-            vcs = m[at.vc_request + (port << s.port_bits) + p]
-            while vcs != 0:
-                m[at.requesters + many] = (p << s.vc_bits) + lowest(vcs)
-                m[at.offer + many] = -1
-                vcs &= vcs - 1
-                many += 1
-        if many == 1:
-            start = m[at.vc_accept_from + (first_vc + m[at.requesters]) * IN_VC] - base
-            m[at.offer] = first_from(free, start if 0 <= start < s.vcs else 0)
+        p = lowest(ports)
+        vcs = m[at.vc_request + (port << s.port_bits) + p]
+        if ports & (ports - 1) == 0 and vcs & (vcs - 1) == 0:
+            # The usual case, and the same outcome: one packet asks.
+            requester = (p << s.vc_bits) + lowest(vcs)
+            if s.vc_classes > 1:
+                free &= m[at.usable + (first_vc + requester) * IN_VC]
+            if free != 0:
+                start = m[at.vc_accept_from + (first_vc + requester) * IN_VC] - (q << s.vc_bits)
+                win_vc(s, at, m, router, q, requester, first_from(free, start if 0 <= start < s.vcs else 0), step)
         else:
-            while free != 0:
-                c = lowest(free)
-                free &= free - 1
-                start = m[at.vc_grant_from + ((port << s.vc_bits) + c) * OUT_VC]
-                chosen = 0
-                while chosen < many and m[at.requesters + chosen] < start:
-                    chosen += 1
-                if chosen == many:
-                    chosen = 0
-                accept = m[at.vc_accept_from + (first_vc + m[at.requesters + chosen]) * IN_VC]
-                now = m[at.offer + chosen]
-                if now < 0 or beyond(base + c, accept, size) < beyond(base + now, accept, size):
-                    m[at.offer + chosen] = c
-        for k in range(many):
-            c = m[at.offer + k]
-            if c >= 0:
-                requester = m[at.requesters + k]
-                m[at.vc_grant_from + ((port << s.vc_bits) + c) * OUT_VC] = requester + 1
-                m[at.vc_accept_from + (first_vc + requester) * IN_VC] = base + c + 1
-                m[at.vc_won_step + (first_vc + requester) * IN_VC] = step
-                m[at.vc_won_vc + (first_vc + requester) * IN_VC] = c
-                m[at.vc_winner + first_vc + won] = first_vc + requester
-                won += 1
-    m[at.vc_won + router * ROUTER] = won
+            match_vcs(s, at, m, router, q, free, step)
 
 
 @inlined
-def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int) -> None:
+def match_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, q: int, free: int, step: int) -> None:
+    """Match the packets that ask for output q with its free VCs."""
+    first_port = router << s.port_bits
+    first_vc = first_port << s.vc_bits
+    port, base, size = first_port + q, q << s.vc_bits, s.ports << s.vc_bits
+    many = 0
+    ports = m[at.vc_inputs + port * PORT]
+    while ports != 0:
+        p = lowest(ports)
+        ports &= ports - 1
+        vcs = m[at.vc_request + (port << s.port_bits) + p]
+        while vcs != 0:
+            m[at.requesters + many] = (p << s.vc_bits) + lowest(vcs)
+            m[at.offer + many] = -1
+            vcs &= vcs - 1
+            many += 1
+    while free != 0:
+        c = lowest(free)
+        free &= free - 1
+        start = m[at.vc_grant_from + ((port << s.vc_bits) + c) * OUT_VC]
+        # The first requester from `start` on, or the first of all, among those that may use this VC.
+        chosen, first = -1, -1
+        for k in range(many):
+            requester = m[at.requesters + k]
+            if s.vc_classes > 1 and (m[at.usable + (first_vc + requester) * IN_VC] >> c) & 1 == 0:
+                continue
+            if first < 0:
+                first = k
+            if requester >= start:
+                chosen = k
+                break
+        if chosen < 0:
+            chosen = first
+        if chosen >= 0:
+            accept = m[at.vc_accept_from + (first_vc + m[at.requesters + chosen]) * IN_VC]
+            now = m[at.offer + chosen]
+            if now < 0 or beyond(base + c, accept, size) < beyond(base + now, accept, size):
+                m[at.offer + chosen] = c
+    for k in range(many):
+        if m[at.offer + k] >= 0:
+            win_vc(s, at, m, router, q, m[at.requesters + k], m[at.offer + k], step)
+
+
+@inlined
+def link_ready(s: Settings, at: Layout, m: np.ndarray, port: int, time: int) -> bool:
+    """Whether a flit that asks for the crossbar now finds the link of this output port ready for it."""
+    ready = m[at.last_departure + port * PORT] + m[at.interval + port * PORT]
+    return ready <= time + s.switch_delay - 1 + s.crossbar_delay
+
+
+@inlined
+def hopeful(s: Settings, at: Layout, m: np.ndarray, first_vc: int, vcs: int, available: int) -> int:
+    """Of these VCs of an input port, those whose packets may use an output VC that is available."""
+    found = vcs
+    while vcs != 0:
+        c = lowest(vcs)
+        vcs &= vcs - 1
+        if m[at.usable + (first_vc + c) * IN_VC] & available == 0:
+            found &= ~(1 << c)
+    return found
+
+
+@inlined
+def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int, time: int) -> None:
     """Match inputs to outputs of the crossbar for one flit each; the winners are listed in switch_winner.
 
     With input speedup an input port has that many crossbar inputs, VC c at number c modulo the speedup;
@@ -103,6 +150,13 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int) -> None
     m[at.switch_won + router * ROUTER] = 0
     if s.speculative:
         wanted |= m[at.vc_outputs + router * ROUTER]
+    if s.narrow:
+        left = wanted
+        while left != 0:
+            q = lowest(left)
+            left &= left - 1
+            if not link_ready(s, at, m, first_port + q, time):
+                wanted &= ~(1 << q)
     if wanted == 0:
         return
     if lanes == 1 and taps == 1 and wanted & (wanted - 1) == 0 and not s.speculative:
@@ -129,7 +183,8 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int) -> None
         port = first_port + q
         for e in range(q * taps, q * taps + taps):
             m[at.granted + e] = inputs
-        guess = s.speculative and (m[at.free + port * PORT] & m[at.credit + port * PORT]) != 0
+        available = m[at.free + port * PORT] & m[at.credit + port * PORT]
+        guess = s.speculative and available != 0
         ports = m[at.switch_inputs + port * PORT]
         if guess:
             ports |= m[at.vc_inputs + port * PORT]
@@ -138,6 +193,8 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int) -> None
             ports &= ports - 1
             sure = m[at.switch_request + (port << s.port_bits) + p]
             maybe = m[at.vc_request + (port << s.port_bits) + p] if guess else 0
+            if s.vc_classes > 1:
+                maybe = hopeful(s, at, m, (first_port + p) << s.vc_bits, maybe, available)
             e = q if taps == 1 else q * taps + p % taps
             for lane in range(lanes):
                 vcs, others = sure, maybe
@@ -192,9 +249,9 @@ def confirm_switch(s: Settings, at: Layout, m: np.ndarray, router: int, step: in
         vc = m[at.switch_winner + first + k]
         chosen = m[at.out_vc + vc * IN_VC]
         if m[at.phase + vc * IN_VC] == WAITING:
-            if m[at.vc_won_step + vc * IN_VC] != step:
+            if m[at.won + vc * IN_VC] >> 6 != step:
                 continue
-            chosen = m[at.vc_won_vc + vc * IN_VC]
+            chosen = m[at.won + vc * IN_VC] & 63
         if (m[at.credit + ((router << s.port_bits) + m[at.out_port + vc * IN_VC]) * PORT] >> chosen) & 1:
             m[at.switch_winner + first + kept] = vc
             kept += 1

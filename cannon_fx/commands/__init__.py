@@ -1,0 +1,42 @@
+"""The commands of `cannon`, one file each: a dataclass of options, which tyro reads, with a method `run`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from threading import Thread
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def say(message: str) -> None:
+    """A message on stderr, off the line of a progress bar or a ^C."""
+    sys.stderr.write(f"cannon: {message}\n")
+
+
+def read_text(path: Path) -> str:
+    """A file that an option names. Raises RunError."""
+    from cannon_fx.errors import RunError
+
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise RunError(f"cannot read {str(path)!r}: {why}. Give a readable file.") from error
+
+
+def interruptible(work: Callable[[], T]) -> T:
+    """What `work` returns or raises. It runs beside the main thread: compiled code would keep Ctrl-C waiting."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future.result()

@@ -1,0 +1,99 @@
+"""`cannon optimize`: retrain a network until its communication fits a budget."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cannon_fx.commands import say
+from cannon_fx.commands.mapping import DEMO_MODEL, MappingOptions
+
+if TYPE_CHECKING:
+    from cannon_fx.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Optimize(MappingOptions):
+    """Retrain a network until its communication fits a budget. Without arguments: the digits demo."""
+
+    budget: str = "energy/3"
+    """energy/3, latency/2, edp/6, or an absolute value such as energy=120000 (pJ)"""
+    methods: tuple[Literal["dense", "cost-blind", "cannon"], ...] | None = None
+    """what to compare, each retrained for the same epochs (dense and cannon; for the demo all three)"""
+    epochs: int = 40
+    """epochs of each method, half to reach the budget, half to fine-tune"""
+    dense_epochs: int | None = None
+    """epochs to train the dense network first (0; for the demo 20)"""
+    batch_size: int = 64
+    """samples per step"""
+    learning_rate: float = 0.05
+    """of SGD with Nesterov momentum 0.9"""
+    device: str = "cpu"
+    """cpu, cuda, cuda:1, …"""
+    seed: int = 0
+    """of weights, data order and augmentation"""
+    out: Path | None = None
+    """folder for the results; must not exist (runs/ and the model's name; for the demo runs/demo)"""
+    resume: bool = False
+    """go on with the unfinished run in --out; give the same options again"""
+
+    def folder(self) -> Path:
+        """Where the results go."""
+        return self.out or Path("runs") / (self.model.replace(":", ".") if self.model else "demo")
+
+    def config(self) -> RunConfig:
+        """The run's configuration, with defaults that fit the demo or a network of one's own."""
+        from cannon_fx.config import RunConfig
+
+        return RunConfig(
+            **self.mapping(),
+            model=self.model or DEMO_MODEL,
+            data=self.source(),
+            budget=self.budget,
+            methods=self.methods or (("dense", "cost-blind", "cannon") if self.demo else ("dense", "cannon")),
+            dense_epochs=self.default(self.dense_epochs, 20, 0),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            device=self.device,
+            seed=self.seed,
+        )
+
+    def run(self) -> None:
+        """Runs it; on Ctrl-C says how to go on."""
+        from cannon_fx.errors import CannonError
+        from cannon_fx.progress import Progress
+        from cannon_fx.report import write_report
+        from cannon_fx.run import CHECKPOINT, Run
+
+        command = shlex.join(["cannon", *(word for word in sys.argv[1:] if word != "--resume")])
+        out = self.folder()
+        if os.path.lexists(out) and not self.resume:
+            Run.refuse(out)
+        run = Run(self.config(), command)
+        if self.resume:
+            run.resume(out)
+        else:
+            run.start(out)
+        try:
+            with Progress(run) as progress:
+                record = run.execute(out, progress)
+            write_report(record, out)
+            (out / CHECKPOINT).unlink()
+        except (KeyboardInterrupt, Exception) as stop:  # a user's network may raise anything
+            interrupted = isinstance(stop, KeyboardInterrupt)
+            if interrupted:
+                why = "stopped."
+            else:
+                why = str(stop) if isinstance(stop, CannonError) else f"{type(stop).__name__}: {stop}."
+            if (out / CHECKPOINT).exists():
+                say(f"{why} The last checkpoint is safe in {out}. Go on with:\n  {command} --resume")
+            else:
+                run.abandon(out)
+                say(f"{why} Nothing was written.")
+            sys.exit(130 if interrupted else 2)
+        progress.finish(record, out)

@@ -1,0 +1,125 @@
+"""How long traffic takes, without simulating it. Every number is `analytic`; docs/analytic.md has the model.
+
+Sources, links and inputs of routers are servers; `service` says how long a packet occupies each, `flows` how
+the traffic uses them, `fluid` how they share.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ChipError
+from .network import Network
+from .noc import Ints
+from .router import Router
+from .traffic import Packets
+
+if TYPE_CHECKING:
+    from .flows import Wires
+    from .service import Service
+
+SLOWDOWNS = (1.0, 1.3, 2.0)
+"""how much longer than its busiest link alone a backlog may take: picks the times a trace is looked at from"""
+
+
+def phase_makespans(
+    phase: Ints,
+    source: Ints,
+    target: Ints,
+    flits: Ints,
+    phases: int,
+    packet_flits: int,
+    network: Network,
+    router: Router,
+) -> NDArray[np.float64]:
+    """Cycles of every phase, float64 [phases], 0 without traffic; all transfers of a phase are ready at its beginning.
+
+    `phase`, `source`, `target` (nodes) and `flits` have one entry per transfer, which is sent in packets of
+    `packet_flits`; a source takes its targets in turn. Raises ChipError for columns of different length and entries
+    that are negative, no integers or out of range.
+    """
+    columns = {"phase": phase, "source": source, "target": target, "flits": flits}
+    limits = {"phase": phases, "source": network.nodes, "target": network.nodes, "flits": 1 << 53}
+    if packet_flits < 1 or phases < 0:
+        raise ChipError(f"{phases} phases in packets of {packet_flits} flits: give at least 0 and 1.")
+    for name, column in columns.items():
+        columns[name] = _column(name, column, len(phase), limits[name])
+    sent = columns["flits"] > 0
+    phase, source, target, flits = (column[sent] for column in columns.values())
+    return _makespans(phase, source, target, flits, -(-flits // packet_flits), phases, network, router)
+
+
+def analytic_makespan(packets: Packets, network: Network, router: Router) -> float:
+    """Cycles until the last of `packets` is out, 0 without packets; what `Simulation.makespan_cycles` would say.
+
+    The network may have finished everything older before a packet is created; from then on it takes as long as the
+    packets still to come would if they were there at once (Lindley's recursion, for the network as one server).
+    So the answer is the largest creation time + that, over all creation times: tried where the busiest link alone is
+    worst off. Raises ChipError for a source or target outside the network.
+    """
+    from . import fluid
+
+    time = packets.time
+    source = _column("source", packets.source, len(time), network.nodes)
+    target = _column("target", packets.target, len(time), network.nodes)
+    if not len(time):
+        return 0.0
+    latest = np.argsort(-time, kind="stable")
+    service, wires = _compiled(network, router, float(packets.flits.mean()))
+    backlog = fluid.backlogs(service, wires, source[latest], target[latest], packets.flits[latest])
+    begins = time[latest]
+    whole = np.append(begins[1:] != begins[:-1], True)
+    begins, backlog = begins[whole], backlog[whole]
+    starts = np.unique([begins[np.argmax(begins + slow * backlog)] for slow in SLOWDOWNS] + [begins[0]])
+    start, row = np.nonzero(time >= starts[:, None])
+    flits = packets.flits[row]
+    cycles = _makespans(start, source[row], target[row], flits, np.ones_like(flits), len(starts), network, router)
+    return float((starts + cycles).max())
+
+
+def _makespans(
+    phase: Ints, source: Ints, target: Ints, flits: Ints, packets: Ints, phases: int, network: Network, router: Router
+) -> NDArray[np.float64]:
+    from . import fluid
+    from .flows import Rows
+
+    if not len(phase):
+        return np.zeros(phases)
+    service, wires = _compiled(network, router, float(flits.sum() / packets.sum()))
+    sender = phase * network.nodes + source
+    order = np.argsort(sender, kind="stable")
+    in_order = sender[order]
+    begin = np.flatnonzero(np.append(True, in_order[1:] != in_order[:-1]))
+    rows = Rows(
+        order,
+        np.append(begin, len(order)),
+        in_order[begin] % network.nodes,
+        target,
+        flits.astype(np.float64),
+        packets.astype(np.float64),
+    )
+    return fluid.makespans(service, wires, rows, in_order[begin] // network.nodes, phases)
+
+
+def _compiled(network: Network, router: Router, packet_flits: float) -> tuple[Service, Wires]:
+    # Importing numba takes most of a second, which those who only import the package should not wait for.
+    from .flows import Wires
+    from .service import service_of
+
+    fields = (getattr(network, name) for name in Wires._fields)
+    return service_of(router, network, packet_flits), Wires(*map(np.ascontiguousarray, fields))
+
+
+def _column(name: str, given: Ints, length: int, limit: int) -> Ints:
+    """The column as int64, with entries from 0 to limit - 1."""
+    column = np.asarray(given)
+    if column.shape != (length,) or (length and column.dtype.kind not in "iu"):
+        raise ChipError(f"{name} must be a row of {length} integers, not {column.dtype} {column.shape}.")
+    wrong = (column < 0) | (column >= limit)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ChipError(f"{name} {column[row]} in row {row} is outside 0 to {limit - 1}. Correct it.")
+    return np.ascontiguousarray(column, np.int64)

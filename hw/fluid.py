@@ -1,0 +1,204 @@
+"""How long a phase takes when its flows share the network like fluids: steady rates from one flow's end to the next.
+
+See docs/analytic.md for the equations. The rates are a fixed point: what a channel carries says what its
+turns compete for, and what they win says what it can carry; a sweep from the ejections back to the sources
+takes one round of that.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .compiled import compiled_with_arrays
+from .flows import Floats, Flows, Rows, Wires, flows_of
+from .noc import Ints
+from .service import Service, inject_cycles, link_cycles
+
+LOST = 0.5
+"""of the offers that an output makes to an input while that sends elsewhere: it has them half of the time"""
+SETTLED = 0.01
+"""relative change of a rate in one round below which the rates count as found"""
+TOGETHER = 0.03
+"""flows whose ends differ by less than this share of the time so far end together"""
+FIRST_ROUNDS, ROUNDS = 30, 8
+STEP = 0.3
+"""of the way to the new rates that a round goes: at most four inputs react to each other at an output"""
+
+
+@compiled_with_arrays
+def _rates(s: Service, f: Flows, rates: np.ndarray, live: np.ndarray, waits: np.ndarray, rounds: int) -> None:
+    """Find the rates of the live flows, as shares of each flow per cycle, starting from those given.
+
+    `waits` [turns]: how long a packet waits for others at an output, in units of the time it occupies it; kept from one
+    call to the next.
+    """
+    channels, turns = len(f.order), len(f.leaves)
+    load = np.empty(turns)
+    used, held, inputs = np.empty(channels), np.empty(channels), np.empty(channels)
+    claims, wasted, squares, waiting = np.empty(channels), np.empty(channels), np.empty(channels), np.empty(channels)
+    capacity, grows = np.zeros(channels), np.zeros(channels)
+    for _ in range(rounds):
+        load[:] = 0.0
+        for source in live:
+            for k in range(f.shares[source], f.shares[source + 1]):
+                load[f.turn[k]] += rates[source] * f.work[k]
+        used[:], held[:], inputs[:], claims[:] = 0.0, 0.0, 0.0, 0.0
+        wasted[:], squares[:], waiting[:] = 0.0, 0.0, 0.0
+        for t in range(turns):
+            used[f.enters[t]] += load[t]
+            held[f.enters[t]] += load[t] * f.occupancy[t]
+            inputs[f.leaves[t]] += load[t] * f.occupancy[t]
+        for t in range(turns):
+            if load[t] > 0:
+                into, out = f.leaves[t], f.enters[t]
+                share, own = load[t] / used[out], load[t] * f.occupancy[t]
+                claims[out] += own / inputs[into]
+                wasted[out] += share * (inputs[into] - own) / max(1.0, inputs[into])
+                squares[out] += share * share
+                waiting[out] += load[t] * (waits[t] + 0.5)
+        for t in range(turns):
+            if load[t] > 0:
+                others = waiting[f.enters[t]] - load[t] * (waits[t] + 0.5)
+                waits[t] = 0.5 * (waits[t] + others)
+        for c in f.order:
+            # By how much what the channel carries could grow; its turns keep their proportions.
+            factor, blocked = np.inf, 0.0
+            for t in range(f.turns[c], f.turns[c + 1]):
+                if load[t] > 0:
+                    out = f.enters[t]
+                    fair = capacity[out] * load[t] * f.occupancy[t] / inputs[c] / claims[out]
+                    factor = min(factor, max(fair, capacity[out] - used[out] + load[t]) / load[t])
+                    blocked += load[t] * waits[t]
+            if inputs[c] > 0:
+                factor = min(factor, 1 / (inputs[c] + blocked) if s.vcs == 1 else s.internal_speedup / inputs[c])
+            grows[c] = factor
+            if used[c] > 0:
+                if s.vcs == 1:
+                    capacity[c] = 1 / (squares[c] + (1 - squares[c]) * s.alternate)
+                else:
+                    switch = s.internal_speedup * (1 - LOST / s.input_speedup * wasted[c])
+                    capacity[c] = min(1.0, switch * used[c] / held[c])
+                capacity[c] = min(capacity[c], factor * used[c])
+        change = 0.0
+        for source in live:
+            new = min(1 / f.alone[source], rates[source] * grows[f.injection[source]])
+            change = max(change, abs(new / rates[source] - 1))
+            rates[source] += STEP * (new - rates[source])
+        if change < SETTLED:
+            return
+
+
+@compiled_with_arrays
+def _drain(s: Service, f: Flows) -> float:
+    """Cycles until the last packet is out when sources and channels are coupled at every moment."""
+    sources = len(f.alone)
+    rates, left, waits = 1 / f.alone, np.ones(sources), np.zeros(len(f.leaves))
+    live = np.arange(sources)
+    now, end, rounds = 0.0, 0.0, FIRST_ROUNDS
+    while len(live) > 0:
+        _rates(s, f, rates, live, waits, rounds)
+        rounds = ROUNDS
+        step = np.inf
+        for source in live:
+            step = min(step, left[source] / rates[source])
+        together = step + TOGETHER * (now + step)
+        kept = 0
+        for k in range(len(live)):
+            source = live[k]
+            cycles = left[source] / rates[source]
+            if cycles <= together:
+                end = max(end, now + cycles + f.tail[source])
+            else:
+                left[source] -= rates[source] * step
+                live[kept] = source
+                kept += 1
+        live = live[:kept]
+        now += step
+    return end
+
+
+@compiled_with_arrays
+def _makespan(s: Service, f: Flows) -> float:
+    """Cycles until the last packet of a phase is out.
+
+    Buffers uncouple sources from the busiest link: the flits that can wait before it leave at its full rate. Between
+    the time with as much as that (`at_link`) and the coupled time we go by their share of its flits.
+    """
+    channels = len(f.order)
+    load, before, flits = np.zeros(channels), np.zeros(channels), np.zeros(channels)
+    by_turn, squares = np.zeros(len(f.leaves)), np.zeros(channels)
+    for k in range(len(f.turn)):
+        load[f.enters[f.turn[k]]] += f.work[k]
+        by_turn[f.turn[k]] += f.work[k]
+        flits[f.leaves[f.turn[k]]] += f.flits[k]
+    if s.vcs == 1:
+        for t in range(len(by_turn)):
+            squares[f.enters[t]] += (by_turn[t] / load[f.enters[t]]) ** 2
+        load *= squares + (1 - squares) * s.alternate
+    busiest = int(np.argmax(load))
+    through, packets, latency = 0.0, 0.0, 0.0
+    for k in range(len(f.turn)):
+        if f.enters[f.turn[k]] == busiest:
+            through += f.flits[k]
+            packets += f.packets[k]
+            latency += f.zero_load[k]
+            step = k
+            while step >= 0:
+                before[f.leaves[f.turn[step]]] += f.flits[k]
+                step = f.before[step]
+    at_link = load[busiest] * (1 - 1 / packets) + latency / through
+    room = 0.0
+    for c in range(channels):
+        if before[c] > 0:
+            room += min(before[c], s.vcs * s.buffer * before[c] / flits[c])
+    free = min(1.0, room / through)
+    alone = 0.0
+    for source in range(len(f.alone)):
+        alone = max(alone, f.alone[source] + f.tail[source])
+    return max(alone, at_link, free * at_link + (1 - free) * _drain(s, f))
+
+
+@compiled_with_arrays
+def makespans(s: Service, w: Wires, rows: Rows, phase_of: Ints, phases: int) -> Floats:
+    """Cycles of every phase; `phase_of` [senders] ascends."""
+    routers, ports = w.neighbour.shape
+    turn_at, share_at = np.full(routers * ports * ports, -1), np.full(routers * ports * ports, -1)
+    channel_at, row_of = np.full(2 * routers * ports, -1), np.full(len(w.node_router), -1)
+    cycles = np.zeros(phases)
+    first = 0
+    while first < len(phase_of):
+        last = first + 1
+        while last < len(phase_of) and phase_of[last] == phase_of[first]:
+            last += 1
+        f = flows_of(s, w, rows, first, last, turn_at, share_at, channel_at, row_of)
+        cycles[phase_of[first]] = _makespan(s, f)
+        first = last
+    return cycles
+
+
+@compiled_with_arrays
+def backlogs(s: Service, w: Wires, source: Ints, target: Ints, flits: Ints) -> Floats:
+    """Work of the busiest source or link of every packet and those before it, in the order given."""
+    routers, ports = w.neighbour.shape
+    link, sender = np.zeros(routers * ports), np.zeros(len(w.node_router))
+    most, found = 0.0, np.zeros(len(source))
+    for k in range(len(source)):
+        at, hops = w.node_router[source[k]], 0
+        while at != w.node_router[target[k]]:
+            at = w.neighbour[at, w.next_port[at, target[k]]]
+            hops += 1
+        inject = inject_cycles(s, flits[k], hops)
+        sender[source[k]] += inject
+        most = max(most, sender[source[k]])
+        at = w.node_router[source[k]]
+        while True:
+            port = w.next_port[at, target[k]]
+            to_node = w.neighbour[at, port] < 0
+            delay, interval = (1, 1) if to_node else (w.delay[at, port], w.interval[at, port])
+            link[at * ports + port] += link_cycles(s, flits[k], 1.0, inject, delay, interval, to_node)
+            most = max(most, link[at * ports + port])
+            if to_node:
+                break
+            at = w.neighbour[at, port]
+        found[k] = most
+    return found
