@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
+
+import numpy as np
 
 from . import topologies
 from .errors import ChipError
@@ -21,8 +23,9 @@ class NetworkSpec:
     """A topology over `columns` x `rows` nodes; node = y * columns + x.
 
     `block` is the nodes of one router of a concentrated mesh, or the tiles of one chiplet, along x and y. `arity` is a
-    tree's. A ring takes the nodes in order. `routing` is for all kinds of mesh; the cycle counts are those of
-    `topologies`. Raises ChipError for a size that cannot be, and for a grid that is not made of whole blocks.
+    tree's. A ring takes the nodes in order. `routing` is for all kinds of mesh. The cycle counts are those of
+    `topologies`; with `uniform_links` every link on a chip takes `link_cycles`, however long. Raises ChipError for a
+    size that cannot be, and for a grid that is not made of whole blocks.
     """
 
     topology: Topology
@@ -32,6 +35,7 @@ class NetworkSpec:
     block: tuple[int, int] = (2, 2)
     arity: int = 4
     link_cycles: int = 1
+    uniform_links: bool = False
     package_cycles: int = 1
     package_interval: int = 1
 
@@ -65,6 +69,12 @@ class NetworkSpec:
 
     def build(self) -> Network:
         """The network. Raises ChipError."""
+        network = self._build()
+        if not self.uniform_links:
+            return network
+        return replace(network, delay=np.where(network.package, network.delay, self.link_cycles))
+
+    def _build(self) -> Network:
         across, down = self.block
         parts = self.columns // across, self.rows // down, across, down
         cycles = self.link_cycles

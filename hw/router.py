@@ -125,7 +125,7 @@ class Router(BaseModel):
 
     @classmethod
     def parse(cls, text: str, origin: str = "config") -> tuple[Router, dict[str, str | int | float]]:
-        """A router from `key = value;` lines with // comments, and the file's network keys for `booksim.network_of`.
+        """A router from `key = value;` lines with // comments, and the network's keys for `exchange.booksim.spec_of`.
 
         `origin` names the text in errors. Raises ChipError for a line that is none, a key that BookSim2
         has and this model has not, and a value outside the model.

@@ -10,7 +10,7 @@ from ..network_spec import NetworkSpec
 from ..router import Router
 from ..traffic import Packets
 
-_ROUTING = {"mesh": ("dim_order", "dor"), "torus": ("dim_order",)}
+_ROUTING = {"mesh": "dim_order", "torus": "dim_order", "cmesh": "dor_no_express"}
 
 CONFIG, TRACE = "booksim.cfg", "trace.txt"
 
@@ -44,32 +44,62 @@ def to_booksim(packets: Packets, router: Router, spec: NetworkSpec) -> dict[str,
 
 def network_keys(spec: NetworkSpec) -> dict[str, Any]:
     """The options that describe a network. Raises ChipError for one that BookSim2 does not have."""
-    if spec.topology in ("mesh", "torus") and spec.columns == spec.rows and spec.routing == "xy":
-        return {"topology": spec.topology, "k": spec.columns, "n": 2, "routing_function": "dim_order"}
+    # Its links take a cycle per tile pitch, and without use_noc_latency one each; its ring is a folded torus.
+    noc_latency = {(1, False): 1, (1, True): 0}
+    keys: dict[str, Any] = {}
     if spec.topology == "ring":
-        return {"topology": "torus", "k": spec.nodes, "n": 1, "routing_function": "dim_order"}
-    if spec.topology == "mesh" and spec.rows == 1:
-        return {"topology": "mesh", "k": spec.columns, "n": 1, "routing_function": "dim_order"}
-    raise ChipError(
-        f"BookSim2 has no {spec.topology} of {spec.grid} nodes with routing {spec.routing!r}: only square meshes and "
-        "tori with XY routing, rows and rings. Choose another format."
-    )
-
-
-def spec_of(keys: Mapping[str, Any], origin: str) -> NetworkSpec:
-    """The network of a configuration, with BookSim2's defaults; `keys` as `Router.parse` hands them back.
-
-    Raises ChipError for what is not modelled.
-    """
-    topology, routing = keys.get("topology", "torus"), keys.get("routing_function", "dim_order")
-    k, n = keys.get("k", 8), keys.get("n", 2)
-    if routing not in _ROUTING.get(topology, ()):
-        known = "; ".join(f"{name} with {' or '.join(routings)}" for name, routings in _ROUTING.items())
+        keys = {"topology": "torus", "k": spec.nodes, "n": 1}
+        noc_latency = {(2, False): 1, (2, True): 1, (1, False): 0, (1, True): 0}
+    elif spec.topology == "mesh" and spec.rows == 1:
+        keys = {"topology": "mesh", "k": spec.columns, "n": 1}
+    elif spec.topology in ("mesh", "torus") and spec.columns == spec.rows:
+        keys = {"topology": spec.topology, "k": spec.columns, "n": 2}
+    elif spec.topology == "cmesh" and spec.columns == spec.rows and spec.block == (2, 2):
+        k = spec.columns // 2
+        keys = {"topology": "cmesh", "k": k, "n": 2, "c": 4, "x": k, "y": k, "xr": 2, "yr": 2}
+    links = (spec.link_cycles, spec.uniform_links)
+    if not keys or links not in noc_latency or spec.routing != "xy":
         raise ChipError(
-            f"{origin}: topology = {topology} with routing_function = {routing} is not modelled; only {known}."
+            f"BookSim2 has no {spec.topology} of {spec.grid} nodes with routing {spec.routing!r} and links of "
+            f"{spec.link_cycles} cycles: only square meshes, tori and cmeshes with 2 x 2 nodes per router, rows and "
+            "rings, XY routing, and links of one cycle per tile pitch. Choose another format."
         )
-    if not isinstance(k, int) or n not in (1, 2):
-        raise ChipError(f"{origin}: k = {k}, n = {n} is not modelled; only whole k and one or two dimensions are.")
+    return keys | {"routing_function": _ROUTING[keys["topology"]], "use_noc_latency": noc_latency[links]}
+
+
+def spec_of(keys: Mapping[str, Any], origin: str = "config") -> NetworkSpec:
+    """The network of a configuration, `keys` as `Router.parse` hands them back; what is missing is of an 8 x 8 mesh.
+
+    `mesh` and `torus` with n = 1 or 2 and `dim_order`, `cmesh` with c = 4 and `dor_no_express`. On a torus with an even
+    k BookSim2 draws lots between two ways of equal length; here it is the one east or south. Raises
+    ChipError for anything else; `origin` names the configuration there.
+    """
+    topology = keys.get("topology", "mesh")
+    if topology not in _ROUTING:
+        raise ChipError(f"{origin}: topology = {topology} is not modelled; choose {', '.join(_ROUTING)}.")
+    routing = keys.get("routing_function", _ROUTING[topology])
+    if routing != _ROUTING[topology]:
+        raise ChipError(
+            f"{origin}: routing_function = {routing} is not modelled on a {topology}; only {_ROUTING[topology]} is."
+        )
+    sizes = {name: keys.get(name, default) for name, default in (("k", 8), ("n", 2), ("use_noc_latency", 1))}
+    for name, value in sizes.items():
+        if not isinstance(value, int):
+            raise ChipError(f"{origin}: {name} = {value!r} is no whole number.")
+    k, n = sizes["k"], sizes["n"]
+    if n not in (1, 2) or (topology == "cmesh" and n == 1):
+        raise ChipError(f"{origin}: n = {n} dimensions of a {topology} are not modelled; give 2.")
+    only = {"c": 4, "x": k, "y": k, "xr": 2, "yr": 2} if topology == "cmesh" else {"c": 1}
+    for name, size in only.items():
+        if keys.get(name, size) != size:
+            raise ChipError(
+                f"{origin}: {name} = {keys[name]} is not modelled on a {topology} with k = {k}; give {size}."
+            )
+    uniform = not sizes["use_noc_latency"]
+    if topology == "cmesh":
+        return NetworkSpec("cmesh", 2 * k, 2 * k, uniform_links=uniform)
     if n == 2:
-        return NetworkSpec(topology, k, k)
-    return NetworkSpec("ring" if topology == "torus" else topology, k, 1)
+        return NetworkSpec(topology, k, k, uniform_links=uniform)
+    if topology == "mesh":
+        return NetworkSpec("mesh", k, 1, uniform_links=uniform)
+    return NetworkSpec("ring", k, 1, link_cycles=1 if uniform else 2)

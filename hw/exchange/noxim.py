@@ -21,10 +21,9 @@ RESET_CYCLES = 1000
 def to_noxim(packets: Packets, phase: Ints, spec: NetworkSpec) -> str:
     """One line per pair of nodes and phase: source, target, packet rate, its rate after a packet, first and last cycle.
 
-    `phase` int [packets]; phases do not overlap. A phase is active from its first packet until its last, or until the
-    busiest source can have sent everything, one flit per cycle. The rates keep each pair's flits, in packets of the
-    longest length.
-    Raises ChipError for anything but a mesh with XY routing.
+    `phase` int [packets]; phases do not overlap. A phase is active from its first packet until its last, or until
+    the busiest source can have sent everything, one flit per cycle. The rates keep each pair's flits, in packets of
+    the longest length. Raises ChipError for anything but a mesh with XY routing.
     """
     if spec.topology != "mesh" or spec.routing != "xy":
         raise ChipError(f"Noxim's table is for a mesh with XY routing, not {spec.topology} with {spec.routing!r}.")

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cannon_fx.hw import topologies
-from cannon_fx.hw.booksim import network_of
 from cannon_fx.hw.errors import ChipError
+from cannon_fx.hw.exchange.booksim import spec_of
 from cannon_fx.hw.router import Router
 from cannon_fx.hw.simulator import simulate, stall_cycles
 from cannon_fx.hw.traffic import Packets, synthetic
@@ -100,7 +100,7 @@ def test_other_router_settings_equal_booksim(row: dict[str, Any]) -> None:
     "row", BOOKSIM["networks"], ids=lambda row: f"{row['network']['topology']}{row['network']['k']}-{row['options']}"
 )
 def test_other_networks_and_delays_equal_booksim(row: dict[str, Any]) -> None:
-    network = network_of(row["network"])
+    network = spec_of(row["network"]).build()
     packets = synthetic("uniform", network.nodes, row["rate"], row["packet_flits"], 200, seed=7)
     assert len(packets) == row["packets"]
     found = simulate(packets, network, Router.of(row["options"]))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cannon_fx.hw import topologies
 from cannon_fx.hw.errors import ChipError
 from cannon_fx.hw.exchange.booksim import CONFIG, TRACE, spec_of, to_booksim
+from cannon_fx.hw.network import Network
 from cannon_fx.hw.network_spec import NetworkSpec
 from cannon_fx.hw.router import Router
 from cannon_fx.hw.traffic import Packets
@@ -28,11 +31,13 @@ routers = st.builds(
     input_speedup=st.integers(1, 16),
     internal_speedup=st.sampled_from([1.0, 1.5, 2.0]),
 )
+sizes, uniform = st.integers(2, 64), st.booleans()
 specs = st.one_of(
-    st.builds(lambda k: NetworkSpec("mesh", k, k), st.integers(2, 64)),
-    st.builds(lambda k: NetworkSpec("torus", k, k), st.integers(2, 64)),
-    st.builds(lambda k: NetworkSpec("ring", k, 1), st.integers(2, 64)),
-    st.builds(lambda k: NetworkSpec("mesh", k, 1), st.integers(2, 64)),
+    st.builds(lambda k, u: NetworkSpec("mesh", k, k, uniform_links=u), sizes, uniform),
+    st.builds(lambda k, u: NetworkSpec("torus", k, k, uniform_links=u), sizes, uniform),
+    st.builds(lambda k, u: NetworkSpec("cmesh", 2 * k, 2 * k, uniform_links=u), sizes, uniform),
+    st.builds(lambda k, u: NetworkSpec("mesh", k, 1, uniform_links=u), sizes, uniform),
+    st.builds(lambda k, cycles: NetworkSpec("ring", k, 1, link_cycles=cycles), sizes, st.sampled_from([1, 2])),
 )
 rows = st.lists(
     st.tuples(st.integers(0, 10**6), st.integers(0, 63), st.integers(0, 63), st.integers(1, 99)), max_size=20
@@ -64,7 +69,15 @@ def test_the_stand_in_traffic_offers_the_same_flits() -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    [NetworkSpec("mesh", 8, 4), NetworkSpec("mesh", 4, 4, "yx"), NetworkSpec("tree", 4, 4), NetworkSpec("torus", 4, 2)],
+    [
+        NetworkSpec("mesh", 8, 4),
+        NetworkSpec("mesh", 4, 4, "yx"),
+        NetworkSpec("mesh", 4, 4, link_cycles=2),
+        NetworkSpec("tree", 4, 4),
+        NetworkSpec("torus", 4, 2),
+        NetworkSpec("cmesh", 6, 6, block=(3, 3)),
+        NetworkSpec("chiplets", 4, 4),
+    ],
 )
 def test_networks_that_booksim_does_not_have(spec: NetworkSpec) -> None:
     with pytest.raises(ChipError, match="BookSim2 has no"):
@@ -72,14 +85,38 @@ def test_networks_that_booksim_does_not_have(spec: NetworkSpec) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "problem"),
+    ("text", "network"),
     [
-        ("topology = fly; k = 4;", "topology = fly"),
-        ("topology = mesh; routing_function = valiant; k = 4;", "routing_function = valiant is not modelled"),
-        ("topology = mesh; n = 3; k = 4;", "n = 3"),
-        ("topology = mesh; k = 2.5;", "k = 2.5"),
+        ("", topologies.mesh(8, 8)),
+        ("topology = mesh; k = 5; n = 1; routing_function = dim_order;", topologies.mesh(5, 1)),
+        ("topology = torus; k = 5;", topologies.torus(5, 5)),
+        ("topology = torus; k = 9; n = 1;", topologies.ring(9, link_cycles=2)),
+        ("topology = cmesh; k = 4; c = 4; x = 4; y = 4; xr = 2; yr = 2;", topologies.cmesh(4, 4)),
     ],
 )
-def test_configurations_without_a_network(config: str, problem: str) -> None:
-    with pytest.raises(ChipError, match=problem):
-        spec_of(Router.parse(config)[1], "a.cfg")
+def test_keys_name_a_network(text: str, network: Network) -> None:
+    found = spec_of(Router.parse(text)[1]).build()
+    for name in ("neighbour", "delay", "next_port", "node_router", "vc_class"):
+        assert np.array_equal(getattr(found, name), getattr(network, name))
+
+
+def test_without_noc_latency_every_link_takes_one_cycle() -> None:
+    assert set(spec_of({"topology": "torus", "k": 4, "use_noc_latency": 0}).build().delay.ravel()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("topology = dragonfly;", "topology = dragonfly"),
+        ("topology = mesh; n = 3;", "n = 3 dimensions of a mesh"),
+        ("topology = mesh; routing_function = romm;", "routing_function = romm"),
+        ("topology = mesh; k = 2.5;", "k = 2.5 is no whole number"),
+        ("topology = mesh; k = 0;", "0 x 0 nodes"),
+        ("topology = mesh; c = 4;", "c = 4 is not modelled on a mesh"),
+        ("topology = cmesh; k = 4; x = 3;", "x = 3 is not modelled"),
+        ("topology = cmesh; routing_function = dor;", "only dor_no_express"),
+    ],
+)
+def test_networks_outside_the_model_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ChipError, match=message):
+        spec_of(Router.parse(text)[1]).build()
