@@ -256,16 +256,16 @@ def state(objective: Objective, node: Ints) -> State:
 def anneal(objective: Objective, start: Ints, seed: int, restarts: int, sweeps: int) -> Ints:
     """The best of `restarts` annealings, each from `start`; the same for the same seed.
 
-    Each makes `sweeps` proposals per tile, on small networks as many as for 256 tiles. Where a proposal takes longer
-    there are fewer: half as many at 16 partners per tile, a quarter where links count.
+    Each makes `sweeps` proposals per tile. Where one takes longer there are fewer: half as many at 16 partners per
+    tile, a quarter where links count. Below 256 tiles, time is left for proportionally more annealings.
     """
     if objective.tiles == 0 or len(objective.cost) < 2 or not objective.flits.any():
         return start
     given = problem(objective)
     work = (1 + len(given.partner) / len(objective.flits) / 16) * (4 if objective.link_weight else 1)
-    proposals = int(sweeps * max(objective.tiles, 256) / work) + 1
+    proposals = int(sweeps * objective.tiles / work) + 1
     best, least = start, np.inf
-    for k in np.random.SeedSequence(seed).generate_state(restarts):
+    for k in np.random.SeedSequence(seed).generate_state(restarts * max(1, 256 // objective.tiles)):
         moving = state(objective, start)
         settle(given, moving, proposals, 1e-12 * objective(start), int(k))
         if (value := objective(moving.node)) < least:
