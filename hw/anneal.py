@@ -234,7 +234,8 @@ def problem(objective: Objective) -> Problem:
         from_=flits[partner, tile],
         cycles=(flits.sum(0) + flits.sum(1)) * slowest,
         cost=cost,
-        cost_from=np.ascontiguousarray(cost.T),
+        # Where both are the same, one table leaves more room in the cache.
+        cost_from=cost if np.array_equal(cost, cost.T) else np.ascontiguousarray(cost.T),
         nearest=np.argsort(apart, axis=1, kind="stable")[:, 1 : NEAREST + 1].copy(),
         node_router=none.ravel() if network is None else network.node_router,
         next_port=none.astype(np.int8) if network is None else network.next_port,
@@ -253,9 +254,10 @@ def state(objective: Objective, node: Ints) -> State:
 
 
 def anneal(objective: Objective, start: Ints, seed: int, restarts: int, sweeps: int) -> Ints:
-    """The best of `restarts` annealings, each from `start`, with `sweeps` proposals per tile; the same for a seed.
+    """The best of `restarts` annealings, each from `start`; the same for the same seed.
 
-    Where a move costs more there are fewer: half as many at 16 partners per tile, a quarter where links count.
+    Each makes `sweeps` proposals per tile. Where one takes longer there are fewer: half as many at 16 partners per
+    tile, a quarter where links count. Below 256 tiles, time is left for proportionally more annealings.
     """
     if objective.tiles == 0 or len(objective.cost) < 2 or not objective.flits.any():
         return start
@@ -263,7 +265,7 @@ def anneal(objective: Objective, start: Ints, seed: int, restarts: int, sweeps: 
     work = (1 + len(given.partner) / len(objective.flits) / 16) * (4 if objective.link_weight else 1)
     proposals = int(sweeps * objective.tiles / work) + 1
     best, least = start, np.inf
-    for k in np.random.SeedSequence(seed).generate_state(restarts):
+    for k in np.random.SeedSequence(seed).generate_state(restarts * max(1, 256 // objective.tiles)):
         moving = state(objective, start)
         settle(given, moving, proposals, 1e-12 * objective(start), int(k))
         if (value := objective(moving.node)) < least:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .analytic import phase_makespans
 from .chip import Chip
 from .errors import ChipError
 from .noc import Ints
@@ -60,10 +61,8 @@ def communicate(
         np.add.at(total, transfers.phase, values)
         return total
 
-    if latency_model == "simulated":
-        latency = _simulated_cycles(routes, transfers, phases, placement, chip)
-    else:
-        latency = _latency_cycles(routes, transfers, phases, chip)
+    latency_cycles = _simulated_cycles if latency_model == "simulated" else _analytic_cycles
+    latency = latency_cycles(routes, transfers, phases, placement, chip)
     links = routes.routers - (routes.sent > 0)  # each way of its own begins in one router more
     return Communication(
         routes=routes,
@@ -81,14 +80,14 @@ def communicate(
     )
 
 
-def _latency_cycles(routes: Routes, transfers: Transfers, phases: int, chip: Chip) -> NDArray[np.float64]:
-    router, packet = chip.noc.router, chip.noc.packet_flits
-    rate = min(1.0, router.num_vcs * min(packet / (packet + 2), router.vc_buf_size / (7 + router.credit_delay)))
-    farthest = np.zeros(phases, np.int64)
-    np.maximum.at(
-        farthest, transfers.phase, router.zero_load_cycles(routes.hops, np.asarray(packet), routes.delay_cycles)
+def _analytic_cycles(
+    routes: Routes, transfers: Transfers, phases: int, placement: Placement, chip: Chip
+) -> NDArray[np.float64]:
+    node, noc = placement.node, chip.noc
+    ends = node[transfers.source], node[transfers.target]
+    return phase_makespans(
+        transfers.phase, *ends, routes.flits, phases, noc.packet_flits, placement.network, noc.router
     )
-    return np.where(routes.busiest_flits > 0, routes.busiest_flits / rate + farthest, 0.0)
 
 
 def _simulated_cycles(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
+from types import CellType, FunctionType
 from typing import Any, TypeVar, cast
 
 import numba
@@ -15,18 +18,41 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 
 
-def compiled(function: _Function) -> _Function:
-    """Compile at the first call; the result is kept on disk beside the source. It runs without Python's lock.
+def _sources() -> str:
+    """A fingerprint of everything in this folder that may be compiled."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
-    numba notices a change of the function's own file only: if it calls functions of other files, their text must be
-    part of its closure.
+
+_SOURCES = CellType(_sources())
+
+
+def _cached(function: _Function, **options: Any) -> _Function:
+    """Compile at the first call; keep the result on disk beside the source.
+
+    numba notices a change of the function's own file only, though functions of other files are compiled into it. But
+    its key on disk also holds the closure: so the fingerprint of all sources goes there, as a variable never read.
     """
-    return cast(_Function, numba.njit(cache=True, nogil=True, **_OPTIONS)(function))
+    code = function.__code__
+    keyed = FunctionType(
+        code.replace(co_freevars=(*code.co_freevars, "_sources")),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        (*(function.__closure__ or ()), _SOURCES),
+    )
+    keyed.__qualname__, keyed.__module__, keyed.__doc__ = function.__qualname__, function.__module__, function.__doc__
+    return cast(_Function, numba.njit(cache=True, **options)(keyed))
+
+
+def compiled(function: _Function) -> _Function:
+    """Compile at the first call; the result is kept on disk beside the source. It runs without Python's lock."""
+    return _cached(function, nogil=True, **_OPTIONS)
 
 
 def compiled_with_arrays(function: _Function) -> _Function:
     """As `compiled`, for functions that make arrays of their own."""
-    return cast(_Function, numba.njit(cache=True, error_model="numpy")(function))
+    return _cached(function, error_model="numpy")
 
 
 def inlined(function: _Function) -> _Function:

@@ -35,7 +35,7 @@ def optimise(
     network: Network | None = None,
     link_weight: float = 0.0,
     seed: int = 0,
-    restarts: int = 3,
+    restarts: int = 2,
     sweeps: int = 4000,
 ) -> Optimised:
     """A node for every tile, none worse than `start`; the same for the same arguments.

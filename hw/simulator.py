@@ -91,11 +91,12 @@ def simulate(packets: Packets, network: Network, router: Router) -> Simulation:
     outcome, cycle, left = kernel.loop(settings)(
         settings,
         at,
-        memory,
+        memory.m,
+        memory.v,
         network.next_port + 64 * (network.vc_class.astype(np.int16) + 1),
+        packets.target[order],
         packets.time[order],
         packets.source[order],
-        packets.target[order],
         packets.flits[order],
         injected,
         ejected,
@@ -166,7 +167,7 @@ def _patience(settings: Settings) -> int:
 def _per_port(begin: int, network: Network, memory: Memory) -> Ints:
     """The part of the memory that holds one entry per port, as [routers, ports]."""
     stride = 1 << (network.ports - 1).bit_length()
-    part = memory[begin : begin + network.routers * stride * PORT : PORT]
+    part = memory.m[begin : begin + network.routers * stride * PORT : PORT]
     return part.reshape(network.routers, stride)[:, : network.ports]
 
 
@@ -188,4 +189,4 @@ def _connect(network: Network, router: Router, at: Layout, memory: Memory) -> No
     credit_back = _per_port(at.credit_back, network, memory)
     credit_back[hangs] = 2
     credit_back[far] = 1 + network.delay[linked] + router.credit_delay
-    memory[at.node_input : at.node_input + network.nodes] = here[hangs]
+    memory.m[at.node_input : at.node_input + network.nodes] = here[hangs]

@@ -27,19 +27,26 @@ def beyond(index: int, start: int, size: int) -> int:
 
 
 @inlined
-def win_vc(s: Settings, at: Layout, m: np.ndarray, router: int, q: int, requester: int, c: int, step: int) -> None:
+def usable_vcs(s: Settings, vc_class: int) -> int:
+    """Mask of the VCs of a class; of all for -1."""
+    begin, end = vc_class * s.vcs // s.vc_classes, (vc_class + 1) * s.vcs // s.vc_classes
+    return (1 << end) - (1 << begin) if vc_class >= 0 else (1 << s.vcs) - 1
+
+
+@inlined
+def win_vc(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, router: int, q: int, requester: int, c: int) -> None:
     """Note that a requester has won VC c of output q, and move both pointers behind the pair."""
     first_port = router << s.port_bits
     vc = (first_port << s.vc_bits) + requester
-    m[at.vc_grant_from + (((first_port + q) << s.vc_bits) + c) * OUT_VC] = requester + 1
-    m[at.vc_accept_from + vc * IN_VC] = (q << s.vc_bits) + c + 1
-    m[at.won + vc * IN_VC] = (step << 6) + c
+    v[at.vc_grant_from + (((first_port + q) << s.vc_bits) + c) * OUT_VC] = requester + 1
+    v[at.vc_accept_from + vc * IN_VC] = (q << s.vc_bits) + c + 1
+    v[at.won + vc * IN_VC] = c
     m[at.vc_winner + (first_port << s.vc_bits) + m[at.vc_won + router * ROUTER]] = vc
     m[at.vc_won + router * ROUTER] += 1
 
 
 @inlined
-def allocate_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> None:
+def allocate_vcs(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, router: int, step: int) -> None:
     """Choose output VCs for waiting packets; the winners stay listed in vc_winner until their delay is over.
 
     A packet asks for every free VC, of those it may use, of its one output port, so output ports do not interfere.
@@ -47,6 +54,8 @@ def allocate_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, step: int)
     first_port = router << s.port_bits
     first_vc = first_port << s.vc_bits
     m[at.vc_won + router * ROUTER] = 0
+    if s.speculative:
+        m[at.vc_step + router * ROUTER] = step
     outputs = m[at.vc_outputs + router * ROUTER]
     while outputs != 0:
         q = lowest(outputs)
@@ -64,16 +73,16 @@ def allocate_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, step: int)
             # The usual case, and the same outcome: one packet asks.
             requester = (p << s.vc_bits) + lowest(vcs)
             if s.vc_classes > 1:
-                free &= m[at.usable + (first_vc + requester) * IN_VC]
+                free &= usable_vcs(s, v[at.vc_class + (first_vc + requester) * IN_VC])
             if free != 0:
-                start = m[at.vc_accept_from + (first_vc + requester) * IN_VC] - (q << s.vc_bits)
-                win_vc(s, at, m, router, q, requester, first_from(free, start if 0 <= start < s.vcs else 0), step)
+                start = v[at.vc_accept_from + (first_vc + requester) * IN_VC] - (q << s.vc_bits)
+                win_vc(s, at, m, v, router, q, requester, first_from(free, start if 0 <= start < s.vcs else 0))
         else:
-            match_vcs(s, at, m, router, q, free, step)
+            match_vcs(s, at, m, v, router, q, free)
 
 
 @inlined
-def match_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, q: int, free: int, step: int) -> None:
+def match_vcs(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, router: int, q: int, free: int) -> None:
     """Match the packets that ask for output q with its free VCs."""
     first_port = router << s.port_bits
     first_vc = first_port << s.vc_bits
@@ -92,12 +101,12 @@ def match_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, q: int, free:
     while free != 0:
         c = lowest(free)
         free &= free - 1
-        start = m[at.vc_grant_from + ((port << s.vc_bits) + c) * OUT_VC]
+        start = v[at.vc_grant_from + ((port << s.vc_bits) + c) * OUT_VC]
         # The first requester from `start` on, or the first of all, among those that may use this VC.
         chosen, first = -1, -1
         for k in range(many):
             requester = m[at.requesters + k]
-            if s.vc_classes > 1 and (m[at.usable + (first_vc + requester) * IN_VC] >> c) & 1 == 0:
+            if s.vc_classes > 1 and (usable_vcs(s, v[at.vc_class + (first_vc + requester) * IN_VC]) >> c) & 1 == 0:
                 continue
             if first < 0:
                 first = k
@@ -107,13 +116,13 @@ def match_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, q: int, free:
         if chosen < 0:
             chosen = first
         if chosen >= 0:
-            accept = m[at.vc_accept_from + (first_vc + m[at.requesters + chosen]) * IN_VC]
+            accept = v[at.vc_accept_from + (first_vc + m[at.requesters + chosen]) * IN_VC]
             now = m[at.offer + chosen]
             if now < 0 or beyond(base + c, accept, size) < beyond(base + now, accept, size):
                 m[at.offer + chosen] = c
     for k in range(many):
         if m[at.offer + k] >= 0:
-            win_vc(s, at, m, router, q, m[at.requesters + k], m[at.offer + k], step)
+            win_vc(s, at, m, v, router, q, m[at.requesters + k], m[at.offer + k])
 
 
 @inlined
@@ -124,19 +133,19 @@ def link_ready(s: Settings, at: Layout, m: np.ndarray, port: int, time: int) -> 
 
 
 @inlined
-def hopeful(s: Settings, at: Layout, m: np.ndarray, first_vc: int, vcs: int, available: int) -> int:
+def hopeful(s: Settings, at: Layout, v: np.ndarray, first_vc: int, vcs: int, available: int) -> int:
     """Of these VCs of an input port, those whose packets may use an output VC that is available."""
     found = vcs
     while vcs != 0:
         c = lowest(vcs)
         vcs &= vcs - 1
-        if m[at.usable + (first_vc + c) * IN_VC] & available == 0:
+        if usable_vcs(s, v[at.vc_class + (first_vc + c) * IN_VC]) & available == 0:
             found &= ~(1 << c)
     return found
 
 
 @inlined
-def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int, time: int) -> None:
+def allocate_switch(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, router: int, time: int) -> None:
     """Match inputs to outputs of the crossbar for one flit each; the winners are listed in switch_winner.
 
     With input speedup an input port has that many crossbar inputs, VC c at number c modulo the speedup;
@@ -194,7 +203,7 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int, time: i
             sure = m[at.switch_request + (port << s.port_bits) + p]
             maybe = m[at.vc_request + (port << s.port_bits) + p] if guess else 0
             if s.vc_classes > 1:
-                maybe = hopeful(s, at, m, (first_port + p) << s.vc_bits, maybe, available)
+                maybe = hopeful(s, at, v, (first_port + p) << s.vc_bits, maybe, available)
             e = q if taps == 1 else q * taps + p % taps
             for lane in range(lanes):
                 vcs, others = sure, maybe
@@ -241,18 +250,18 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, router: int, time: i
 
 
 @inlined
-def confirm_switch(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> None:
+def confirm_switch(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, router: int, step: int) -> None:
     """Drop the winners that cannot use the crossbar after all: no VC for a speculative one, or no credit."""
     first = router * s.ports * s.input_speedup
     kept = 0
     for k in range(m[at.switch_won + router * ROUTER]):
         vc = m[at.switch_winner + first + k]
-        chosen = m[at.out_vc + vc * IN_VC]
-        if m[at.phase + vc * IN_VC] == WAITING:
-            if m[at.won + vc * IN_VC] >> 6 != step:
+        chosen = v[at.out_vc + vc * IN_VC]
+        if v[at.phase + vc * IN_VC] == WAITING:
+            if m[at.vc_step + router * ROUTER] != step or v[at.won + vc * IN_VC] < 0:
                 continue
-            chosen = m[at.won + vc * IN_VC] & 63
-        if (m[at.credit + ((router << s.port_bits) + m[at.out_port + vc * IN_VC]) * PORT] >> chosen) & 1:
+            chosen = v[at.won + vc * IN_VC]
+        if (m[at.credit + ((router << s.port_bits) + v[at.out_port + vc * IN_VC]) * PORT] >> chosen) & 1:
             m[at.switch_winner + first + kept] = vc
             kept += 1
     m[at.switch_won + router * ROUTER] = kept

@@ -20,11 +20,11 @@ def wake(at: Layout, m: np.ndarray, router: int) -> None:
 
 
 @inlined
-def request_switch(s: Settings, at: Layout, m: np.ndarray, vc: int) -> None:
+def request_switch(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, vc: int) -> None:
     """An input VC that holds an output VC, a flit and a credit asks for the crossbar."""
     port = vc >> s.vc_bits
     router = port >> s.port_bits
-    q = m[at.out_port + vc * IN_VC]
+    q = v[at.out_port + vc * IN_VC]
     out = (router << s.port_bits) + q
     p = port - (router << s.port_bits)
     m[at.switch_request + (out << s.port_bits) + p] |= 1 << (vc - (port << s.vc_bits))
@@ -47,31 +47,32 @@ def withdraw(requests: int, inputs: int, outputs: int, s: Settings, m: np.ndarra
 
 
 @inlined
-def usable_vcs(s: Settings, vc_class: int, straight: bool, c: int) -> int:
-    """Mask of the VCs that a packet on VC c may take next; on a straight way it stays in its class."""
-    if vc_class < 0:
-        return (1 << s.vcs) - 1
-    if straight:
-        vc_class = s.vc_classes - 1
-        while vc_class * s.vcs // s.vc_classes > c:
-            vc_class -= 1
-    begin, end = vc_class * s.vcs // s.vc_classes, (vc_class + 1) * s.vcs // s.vc_classes
-    return (1 << end) - (1 << begin)
+def class_of(s: Settings, c: int) -> int:
+    """Class of VC c."""
+    vc_class = s.vc_classes - 1
+    while vc_class * s.vcs // s.vc_classes > c:
+        vc_class -= 1
+    return vc_class
 
 
 @inlined
-def request_vc(s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, vc: int) -> None:
+def request_vc(
+    s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, table: np.ndarray, targets: np.ndarray, vc: int
+) -> None:
     """Look up the output port of the packet at the front of an input VC, and ask for a VC there."""
     port = vc >> s.vc_bits
     router = port >> s.port_bits
-    way = int(table[router, m[at.buffer + vc * s.depth + m[at.front + vc * IN_VC]] >> 32])
+    way = int(table[router, targets[v[at.buffer + vc * s.depth + v[at.front + vc * IN_VC]] >> 2]])
     p = port - (router << s.port_bits)
     q = way & 63
     if s.vc_classes > 1:
-        m[at.usable + vc * IN_VC] = usable_vcs(s, (way >> 6) - 1, p == q ^ 1, vc - (port << s.vc_bits))
+        vc_class = (way >> 6) - 1
+        if vc_class >= 0 and p == q ^ 1:
+            vc_class = class_of(s, vc - (port << s.vc_bits))
+        v[at.vc_class + vc * IN_VC] = vc_class
     out = (router << s.port_bits) + q
-    m[at.phase + vc * IN_VC] = WAITING
-    m[at.out_port + vc * IN_VC] = q
+    v[at.phase + vc * IN_VC] = WAITING
+    v[at.out_port + vc * IN_VC] = q
     m[at.vc_request + (out << s.port_bits) + p] |= 1 << (vc - (port << s.vc_bits))
     m[at.vc_inputs + out * PORT] |= 1 << p
     m[at.vc_outputs + router * ROUTER] |= 1 << q
@@ -89,17 +90,19 @@ def place_of(s: Settings, step: int, index: int) -> int:
 
 
 @inlined
-def begin_packet(s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, vc: int, place: int) -> None:
+def begin_packet(
+    s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, table: np.ndarray, targets: np.ndarray, vc: int, place: int
+) -> None:
     """A head flit has come to the front: route it, unless the previous router has done so (lookahead)."""
     if s.routing_delay == 0:
         if s.output_speedup > 1:
             m[at.vc_place + vc] = place
-        request_vc(s, at, m, table, vc)
+        request_vc(s, at, m, v, table, targets, vc)
     else:
         port = vc >> s.vc_bits
         if s.output_speedup > 1:
             m[at.route_place + vc] = place
-        m[at.phase + vc * IN_VC] = ROUTING
+        v[at.phase + vc * IN_VC] = ROUTING
         m[at.route_pending + port * PORT] |= 1 << (vc - (port << s.vc_bits))
         router = port >> s.port_bits
         m[at.route_ports + router * ROUTER] |= 1 << (port - (router << s.port_bits))
@@ -119,29 +122,38 @@ def sort_queue(m: np.ndarray, places: int, first: int, many: int) -> None:
 
 @inlined
 def take_flit(
-    s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, vc: int, flit: int, time: int, step: int
+    s: Settings,
+    at: Layout,
+    m: np.ndarray,
+    v: np.ndarray,
+    table: np.ndarray,
+    targets: np.ndarray,
+    vc: int,
+    flit: int,
+    time: int,
+    step: int,
 ) -> None:
     """A flit arrives at an input VC."""
     port = vc >> s.vc_bits
     router = port >> s.port_bits
     m[at.waited + port * PORT] -= time
-    filled = m[at.filled + vc * IN_VC]
-    place = m[at.front + vc * IN_VC] + filled
+    filled = v[at.filled + vc * IN_VC]
+    place = v[at.front + vc * IN_VC] + filled
     if place >= s.depth:
         place -= s.depth
-    m[at.buffer + vc * s.depth + place] = flit
-    m[at.filled + vc * IN_VC] = filled + 1
-    phase = m[at.phase + vc * IN_VC]
+    v[at.buffer + vc * s.depth + place] = flit
+    v[at.filled + vc * IN_VC] = filled + 1
+    phase = v[at.phase + vc * IN_VC]
     if s.output_speedup > 1 and filled == 0:
         m[at.switch_place + vc] = place_of(s, step, port - (router << s.port_bits))
     if phase == IDLE:
-        begin_packet(s, at, m, table, vc, place_of(s, step, port - (router << s.port_bits)))
+        begin_packet(s, at, m, v, table, targets, vc, place_of(s, step, port - (router << s.port_bits)))
         wake(at, m, router)
     elif phase == ACTIVE and filled == 0:
         m[at.switch_waiting + router * ROUTER] += 1
-        out = (router << s.port_bits) + m[at.out_port + vc * IN_VC]
-        if (m[at.credit + out * PORT] >> m[at.out_vc + vc * IN_VC]) & 1:
-            request_switch(s, at, m, vc)
+        out = (router << s.port_bits) + v[at.out_port + vc * IN_VC]
+        if (m[at.credit + out * PORT] >> v[at.out_vc + vc * IN_VC]) & 1:
+            request_switch(s, at, m, v, vc)
             wake(at, m, router)
         elif s.switch_delay > 1:
             # Without credit it takes part in the next batch all the same, in vain.
@@ -149,17 +161,17 @@ def take_flit(
 
 
 @inlined
-def take_credit(s: Settings, at: Layout, m: np.ndarray, out_vc: int) -> None:
+def take_credit(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, out_vc: int) -> None:
     """A credit arrives at an output VC: its packet may ask for the crossbar again."""
     port = out_vc >> s.vc_bits
     bit = 1 << (out_vc - (port << s.vc_bits))
     m[at.credit + port * PORT] |= bit
-    m[at.occupied + out_vc * OUT_VC] -= 1
-    vc = m[at.owner + out_vc * OUT_VC]
+    v[at.occupied + out_vc * OUT_VC] -= 1
+    vc = v[at.owner + out_vc * OUT_VC]
     if vc >= 0:
-        if m[at.filled + vc * IN_VC] > 0:
-            request_switch(s, at, m, vc)
+        if v[at.filled + vc * IN_VC] > 0:
+            request_switch(s, at, m, v, vc)
             wake(at, m, (port >> s.port_bits))
-    elif s.wait_for_tail_credit and m[at.occupied + out_vc * OUT_VC] == 0:
+    elif s.wait_for_tail_credit and v[at.occupied + out_vc * OUT_VC] == 0:
         m[at.free + port * PORT] |= bit
         wake(at, m, (port >> s.port_bits))

@@ -30,7 +30,16 @@ _SOURCES = hashlib.sha256(
 
 @inlined
 def inject(
-    s: Settings, at: Layout, m: np.ndarray, node: int, flit: int, sent: int, length: int, vc: int, time: int
+    s: Settings,
+    at: Layout,
+    m: np.ndarray,
+    v: np.ndarray,
+    node: int,
+    flit: int,
+    sent: int,
+    length: int,
+    vc: int,
+    time: int,
 ) -> int:
     """Send the next flit of a node's packet if there is room; returns its VC, or -1 if it must wait."""
     if sent == 0:
@@ -58,8 +67,8 @@ def inject(
 
 @inlined
 def cycles(
-    s: Settings, at: Layout, m: np.ndarray, table: np.ndarray,
-    times: np.ndarray, sources: np.ndarray, targets: np.ndarray, lengths: np.ndarray,
+    s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, table: np.ndarray, targets: np.ndarray,
+    times: np.ndarray, sources: np.ndarray, lengths: np.ndarray,
     injected: np.ndarray, ejected: np.ndarray, following: np.ndarray, patience: int,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Simulate packets sorted by creation time until the last tail is out.
@@ -91,16 +100,16 @@ def cycles(
         for k in range(due):
             to, flit = m[at.flit_to + slot * s.slot + k], m[at.flit_due + slot * s.slot + k]
             if to >= 0:
-                take_flit(s, at, m, table, to, flit, time, steps_before(s, time))
+                take_flit(s, at, m, v, table, targets, to, flit, time, steps_before(s, time))
             else:
                 if flit & 2:
-                    ejected[(flit & 0xFFFFFFFF) >> 2] = time
+                    ejected[flit >> 2] = time
                     left -= 1
                 schedule_credit(s, at, m, time + 2 + s.credit_delay, -1 - to)
         for k in range(m[at.credits_due + slot]):
             to = m[at.credit_to + slot * s.slot * s.input_speedup + k]
             if to >= 0:
-                take_credit(s, at, m, to)
+                take_credit(s, at, m, v, to)
             else:
                 node = (-1 - to) >> s.vc_bits
                 c = (-1 - to) - (node << s.vc_bits)
@@ -126,8 +135,8 @@ def cycles(
         for k in range(busy):
             node = m[at.node_busy + k]
             packet, sent = m[at.node_packet + node], m[at.node_sent + node]
-            flit = (targets[packet] << 32) + packet * 4
-            vc = inject(s, at, m, node, flit, sent, lengths[packet], m[at.node_on_vc + node], time)
+            flit = packet * 4
+            vc = inject(s, at, m, v, node, flit, sent, lengths[packet], m[at.node_on_vc + node], time)
             if vc >= 0:
                 moved = time
                 if sent == 0:
@@ -146,7 +155,7 @@ def cycles(
             kept = 0
             for k in range(m[at.counters + ACTIVE_ROUTERS]):
                 router = m[at.active + k]
-                if step_router(s, at, m, table, router, time, step):
+                if step_router(s, at, m, v, table, targets, router, time, step):
                     m[at.active + kept] = router
                     kept += 1
                 else:
@@ -182,12 +191,12 @@ def _compiled_loop(
 
     @compiled
     def run(
-        s: Settings, at: Layout, m: np.ndarray, table: np.ndarray,
-        times: np.ndarray, sources: np.ndarray, targets: np.ndarray, lengths: np.ndarray,
+        s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, table: np.ndarray, targets: np.ndarray,
+        times: np.ndarray, sources: np.ndarray, lengths: np.ndarray,
         injected: np.ndarray, ejected: np.ndarray, following: np.ndarray, patience: int,
     ) -> tuple[int, int, int]:  # fmt: skip
         if kind[0]:
             s = _usual_compiled(s, kind[1], kind[2])
-        return cycles(s, at, m, table, times, sources, targets, lengths, injected, ejected, following, patience)
+        return cycles(s, at, m, v, table, targets, times, sources, lengths, injected, ejected, following, patience)
 
     return run

@@ -1,11 +1,12 @@
-"""Memory of the flit simulator: one int64 array, and where in it everything lies.
+"""Memory of the flit simulator: one array of int64 and one of int32, and where in them everything lies.
 
-One array because numba passes an array in seven machine words and counts references to it: fifty arrays
-made the simulator twenty times slower. `m[at.free + port]` reads "the free VCs of that port".
+Few arrays because numba passes an array in seven machine words and counts references to it: fifty arrays
+made the simulator twenty times slower. `m[at.free + port]` reads "the free VCs of that port". What exists once per VC
+lies in the small array `v`, or the largest networks would outgrow the cache; all else in `m`.
 
 Indices are bit fields, so that no division is needed to take them apart: input or output port p of router r is
 `(r << port_bits) + p`, its VC c is `(port << vc_bits) + c`. Sets of VCs and of ports are bit masks. A flit is
-`(target << 32) + packet * 4 + 2 * is_tail + is_head`. The routing table holds `port + 64 * (VC class + 1)`.
+`packet * 4 + 2 * is_tail + is_head`. The routing table holds `port + 64 * (VC class + 1)`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ IDLE, ROUTING, WAITING, ACTIVE = range(4)
 MASK_BITS = 62
 """Widest set an int64 mask holds, with room for the sign and for one shift."""
 
-Memory = NDArray[np.int64]
+
+class Memory(NamedTuple):
+    m: NDArray[np.int64]
+    v: NDArray[np.int32]
 
 
 class Settings(NamedTuple):
@@ -58,8 +62,8 @@ class Layout(NamedTuple):
     """Where each field begins. Field f of record i is at `at.f + i * words of the record`."""
 
     # Input VCs, IN_VC words apart: phase, output port and output VC of the packet in front; front and length of the
-    # ring buffer of flits; where the VC allocator's accept begins; step * 64 + VC of the last VC won; mask of the VCs
-    # that the packet may take, if there are classes of them.
+    # ring buffer of flits; where the VC allocator's accept begins; the VC just won, or -1; the class of VCs that the
+    # packet may take, if there are several.
     phase: int
     out_port: int
     out_vc: int
@@ -67,7 +71,7 @@ class Layout(NamedTuple):
     filled: int
     vc_accept_from: int
     won: int
-    usable: int
+    vc_class: int
     # Output VCs, OUT_VC words apart, seen from the upstream router: the input VC that sends on it; flits sent but not
     # yet credited; where the VC allocator's grant begins.
     owner: int
@@ -97,8 +101,8 @@ class Layout(NamedTuple):
     waited: int
     # Routers, ROUTER words apart: masks of the outputs asked for a VC and for the switch; input VCs that hold a VC and
     # a flit, with or without credit; masks of the ports with VCs to route and being routed; the cycle in which the
-    # batch in each stage is done, or -1, and its winners; the step in which the open batch enters the crossbar; whether
-    # the router is on the list of those with something to do.
+    # batch in each stage is done, or -1, and its winners; the step in which VCs were allocated last, and
+    # in which the open batch enters the crossbar; whether the router is on the list of those with something to do.
     vc_outputs: int
     switch_outputs: int
     switch_waiting: int
@@ -107,6 +111,7 @@ class Layout(NamedTuple):
     route_done: int
     vc_done: int
     vc_won: int
+    vc_step: int
     switch_done: int
     switch_won: int
     crossbar_step: int
@@ -166,7 +171,7 @@ _RECORDS = {"phase": IN_VC, "owner": OUT_VC, "free": PORT, "vc_outputs": ROUTER}
 
 _MINUS_ONE = (
     "owner down won last_departure last_credit last_credit_step "
-    "route_done vc_done switch_done crossbar_step node_last_vc node_packet"
+    "route_done vc_done vc_step switch_done crossbar_step node_last_vc node_packet"
 ).split()
 
 
@@ -196,24 +201,25 @@ def lay_out(s: Settings, routers: int) -> tuple[Layout, Memory]:
         **dict.fromkeys(("requesters", "offer"), s.ports << s.vc_bits),
         **dict.fromkeys(("granted", "granted_input", "granted_vc", "accepted", "accepted_output"), inputs + outputs),
     }
-    end = 0
-    where: dict[str, tuple[int, int, int]] = {}  # begin, stride, number
-    record = (0, 0, 0)
+    ends = {"m": 0, "v": 0}
+    where: dict[str, tuple[str, int, int, int]] = {}  # array, begin, stride, number
+    record = ("m", 0, 0, 0)
     for name in Layout._fields:
+        array = "v" if name in ("phase", "owner", "buffer") else "m"
         if name in sizes:
-            where[name] = (end, 1, sizes[name])
-            end += sizes[name]
+            where[name] = (array, ends[array], 1, sizes[name])
+            ends[array] += sizes[name]
             continue
         if name in records:
-            record = (end, _RECORDS[name], records[name])
-            end += record[1] * record[2]
+            record = (array, ends[array], _RECORDS[name], records[name])
+            ends[array] += record[2] * record[3]
         where[name] = record
-        record = (record[0] + 1, *record[1:])
-    memory = np.zeros(end, np.int64)
+        record = (record[0], record[1] + 1, *record[2:])
+    memory = Memory(np.zeros(ends["m"], np.int64), np.zeros(ends["v"], np.int32))
 
     def fill(name: str, value: int | NDArray[np.int64]) -> None:
-        begin, stride, number = where[name]
-        memory[begin : begin + stride * number : stride] = value
+        array, begin, stride, number = where[name]
+        getattr(memory, array)[begin : begin + stride * number : stride] = value
 
     for name in ("free", "credit", "node_free", "node_credit"):
         fill(name, (1 << s.vcs) - 1)
@@ -221,4 +227,4 @@ def lay_out(s: Settings, routers: int) -> tuple[Layout, Memory]:
         fill(name, -1)
     # Among the VCs of a crossbar input the first is the input's own number.
     fill("switch_vc_from", np.arange(routers * inputs) % s.input_speedup)
-    return Layout(**{name: begin for name, (begin, _, _) in where.items()}), memory
+    return Layout(**{name: begin for name, (_, begin, _, _) in where.items()}), memory

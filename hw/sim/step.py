@@ -71,21 +71,31 @@ def crossed(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> i
 
 @inlined
 def send(
-    s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, router: int, vc: int, time: int, step: int, turn: int
+    s: Settings,
+    at: Layout,
+    m: np.ndarray,
+    v: np.ndarray,
+    table: np.ndarray,
+    targets: np.ndarray,
+    router: int,
+    vc: int,
+    time: int,
+    step: int,
+    turn: int,
 ) -> None:
     """The front flit of an input VC leaves through the crossbar as the step's `turn`th; its slot's credit goes back."""
     port = vc >> s.vc_bits
-    q = m[at.out_port + vc * IN_VC]
+    q = v[at.out_port + vc * IN_VC]
     out = (router << s.port_bits) + q
-    chosen = m[at.out_vc + vc * IN_VC]
+    chosen = v[at.out_vc + vc * IN_VC]
     out_vc = (out << s.vc_bits) + chosen
-    front = m[at.front + vc * IN_VC]
-    flit = m[at.buffer + vc * s.depth + front]
-    m[at.front + vc * IN_VC] = front + 1 if front + 1 < s.depth else 0
-    filled = m[at.filled + vc * IN_VC] - 1
-    m[at.filled + vc * IN_VC] = filled
-    occupied = m[at.occupied + out_vc * OUT_VC] + 1
-    m[at.occupied + out_vc * OUT_VC] = occupied
+    front = v[at.front + vc * IN_VC]
+    flit = v[at.buffer + vc * s.depth + front]
+    v[at.front + vc * IN_VC] = front + 1 if front + 1 < s.depth else 0
+    filled = v[at.filled + vc * IN_VC] - 1
+    v[at.filled + vc * IN_VC] = filled
+    occupied = v[at.occupied + out_vc * OUT_VC] + 1
+    v[at.occupied + out_vc * OUT_VC] = occupied
     if occupied == s.depth:
         m[at.credit + out * PORT] &= ~(1 << chosen)
     m[at.waited + port * PORT] += time
@@ -113,15 +123,15 @@ def send(
     schedule_credit(s, at, m, credit + m[at.credit_back + port * PORT], back)
 
     if flit & 2:
-        m[at.owner + out_vc * OUT_VC] = -1
+        v[at.owner + out_vc * OUT_VC] = -1
         if not s.wait_for_tail_credit:
             m[at.free + out * PORT] |= 1 << chosen
         withdraw(at.switch_request, at.switch_inputs, at.switch_outputs, s, m, vc, q)
         m[at.switch_waiting + router * ROUTER] -= 1
         if filled > 0:
-            begin_packet(s, at, m, table, vc, place_of(s, step, (1 << s.port_bits) + turn))
+            begin_packet(s, at, m, v, table, targets, vc, place_of(s, step, (1 << s.port_bits) + turn))
         else:
-            m[at.phase + vc * IN_VC] = IDLE
+            v[at.phase + vc * IN_VC] = IDLE
     elif filled == 0 or occupied == s.depth:
         withdraw(at.switch_request, at.switch_inputs, at.switch_outputs, s, m, vc, q)
         if filled == 0:
@@ -130,7 +140,16 @@ def send(
 
 @inlined
 def finish_routing(
-    s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, router: int, ports: int, masks: int, step: int
+    s: Settings,
+    at: Layout,
+    m: np.ndarray,
+    v: np.ndarray,
+    table: np.ndarray,
+    targets: np.ndarray,
+    router: int,
+    ports: int,
+    masks: int,
+    step: int,
 ) -> None:
     """The packets at the front of the VCs in the `masks` of these input ports have been routed."""
     many = 0
@@ -147,7 +166,7 @@ def finish_routing(
         sort_queue(m, at.route_place, at.requesters, many)
     for k in range(many):
         vc = m[at.requesters + k]
-        request_vc(s, at, m, table, vc)
+        request_vc(s, at, m, v, table, targets, vc)
         if s.output_speedup > 1:
             m[at.vc_place + vc] = k - place_of(s, step, 0)
             if s.speculative:
@@ -155,7 +174,7 @@ def finish_routing(
 
 
 @inlined
-def take_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> None:
+def take_vcs(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, router: int, step: int) -> None:
     """The winners of the VC allocator get their output VCs."""
     first = router << s.port_bits
     winners = at.vc_winner + (first << s.vc_bits)
@@ -163,22 +182,33 @@ def take_vcs(s: Settings, at: Layout, m: np.ndarray, router: int, step: int) -> 
         sort_queue(m, at.vc_place, winners, m[at.vc_won + router * ROUTER])
     for k in range(m[at.vc_won + router * ROUTER]):
         vc = m[winners + k]
-        q = m[at.out_port + vc * IN_VC]
-        chosen = m[at.won + vc * IN_VC] & 63
+        q = v[at.out_port + vc * IN_VC]
+        chosen = v[at.won + vc * IN_VC]
+        v[at.won + vc * IN_VC] = -1
         m[at.free + (first + q) * PORT] &= ~(1 << chosen)
-        m[at.owner + (((first + q) << s.vc_bits) + chosen) * OUT_VC] = vc
+        v[at.owner + (((first + q) << s.vc_bits) + chosen) * OUT_VC] = vc
         withdraw(at.vc_request, at.vc_inputs, at.vc_outputs, s, m, vc, q)
-        m[at.phase + vc * IN_VC] = ACTIVE
-        m[at.out_vc + vc * IN_VC] = chosen
+        v[at.phase + vc * IN_VC] = ACTIVE
+        v[at.out_vc + vc * IN_VC] = chosen
         if s.output_speedup > 1 and not s.speculative:
             m[at.switch_place + vc] = k - place_of(s, step, 0)
         m[at.switch_waiting + router * ROUTER] += 1
         if (m[at.credit + (first + q) * PORT] >> chosen) & 1:
-            request_switch(s, at, m, vc)
+            request_switch(s, at, m, v, vc)
 
 
 @inlined
-def step_router(s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, router: int, time: int, step: int) -> bool:
+def step_router(
+    s: Settings,
+    at: Layout,
+    m: np.ndarray,
+    v: np.ndarray,
+    table: np.ndarray,
+    targets: np.ndarray,
+    router: int,
+    time: int,
+    step: int,
+) -> bool:
     """One internal step of a router. Returns whether it has something to do in the next."""
     first = router << s.port_bits
     # Decisions, on the state as it was. A stage of one cycle is done with them at once.
@@ -199,7 +229,7 @@ def step_router(s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, route
     wanting = m[at.vc_outputs + router * ROUTER] != 0
     taking = wanting and (s.vc_delay == 1 or m[at.vc_done + router * ROUTER] < 0)
     if taking:
-        allocate_vcs(s, at, m, router, step)
+        allocate_vcs(s, at, m, v, router, step)
         m[at.vc_done + router * ROUTER] = time + s.vc_delay - 1
     if s.vc_delay > 1:
         taking = 0 <= m[at.vc_done + router * ROUTER] <= time
@@ -207,12 +237,12 @@ def step_router(s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, route
     if s.switch_delay > 1:
         crossing = crossing or m[at.switch_waiting + router * ROUTER] > 0
     if crossing and (s.switch_delay == 1 or m[at.switch_done + router * ROUTER] < 0):
-        allocate_switch(s, at, m, router, time)
+        allocate_switch(s, at, m, v, router, time)
         m[at.switch_done + router * ROUTER] = time + s.switch_delay - 1
     if s.switch_delay > 1:
         crossing = 0 <= m[at.switch_done + router * ROUTER] <= time
     if crossing and (s.speculative or s.switch_delay > 1):
-        confirm_switch(s, at, m, router, step)
+        confirm_switch(s, at, m, v, router, step)
     # Their effects.
     if routing != 0:
         if s.routing_delay > 1:
@@ -220,17 +250,17 @@ def step_router(s: Settings, at: Layout, m: np.ndarray, table: np.ndarray, route
         else:
             m[at.route_ports + router * ROUTER] = 0
         masks = at.route_busy if s.routing_delay > 1 else at.route_pending
-        finish_routing(s, at, m, table, router, routing, masks, step)
+        finish_routing(s, at, m, v, table, targets, router, routing, masks, step)
     if taking:
         m[at.vc_done + router * ROUTER] = -1
-        take_vcs(s, at, m, router, step)
+        take_vcs(s, at, m, v, router, step)
     if crossing:
         m[at.switch_done + router * ROUTER] = -1
         winners = at.switch_winner + router * s.ports * s.input_speedup
         if s.output_speedup > 1:
             sort_queue(m, at.switch_place, winners, m[at.switch_won + router * ROUTER])
         for k in range(m[at.switch_won + router * ROUTER]):
-            send(s, at, m, table, router, m[winners + k], time, step, k)
+            send(s, at, m, v, table, targets, router, m[winners + k], time, step, k)
 
     if m[at.route_ports + router * ROUTER] != 0 or m[at.switch_outputs + router * ROUTER] != 0:
         return True

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cannon_fx.hw.analytic import phase_makespans
 from cannon_fx.hw.chip import Chip
 from cannon_fx.plans import Plan
 
@@ -289,6 +290,7 @@ class Phase:
     sent: Counter[int] = field(default_factory=Counter)
     received: Counter[int] = field(default_factory=Counter)
     hops: dict[Pair, int] = field(default_factory=dict)
+    flits_of: Counter[Pair] = field(default_factory=Counter)
 
     @property
     def flit_hops(self) -> int:
@@ -298,18 +300,14 @@ class Phase:
         link = chip.energy.link_pj_per_bit_mm * chip.noc.flit_bits * chip.noc.link_mm
         return self.flit_hops * link + self.router_passes * chip.energy.router_pj_per_flit
 
-    def latency_cycles(self, chip: Chip) -> float:
-        """Busiest link, source or sink at the sustained rate, then the farthest packet's own way."""
-        if not self.flits:
-            return 0.0
-        noc, router = chip.noc, chip.noc.router
-        one_vc = min(noc.packet_flits / (noc.packet_flits + 2), router.vc_buf_size / (7 + router.credit_delay))
-        rate = min(1.0, router.num_vcs * one_vc)
-        busiest = max([*self.links.values(), *self.sent.values(), *self.received.values()])
-        farthest = max(self.hops.values())
-        routers = farthest + 1
-        way = routers * (router.routing_delay + 3) + farthest * noc.link_cycles + 3
-        return busiest / rate + way + noc.packet_flits - 1
+    def latency_cycles(self, plan: Plan) -> float:
+        """What the analytic model, which has tests of its own, says of this phase alone."""
+        placement, noc = plan.placed(), plan.chip.noc
+        pairs = list(self.flits_of)
+        source, target = placement.node[np.array(pairs, np.int64).reshape(-1, 2).T]
+        phase, flits = np.zeros(len(pairs), np.int64), np.array(list(self.flits_of.values()), np.int64)
+        cycles = phase_makespans(phase, source, target, flits, 1, noc.packet_flits, placement.network, noc.router)
+        return float(cycles[0])
 
 
 @dataclass
@@ -452,6 +450,7 @@ class Oracle:
                     x, y, hops = x + dx, y + dy, hops + 1
                 phase.hops[source, target] = hops
                 phase.flits += 1
+                phase.flits_of[source, target] += 1
                 phase.sent[source] += 1
                 phase.received[target] += 1
         return phase

@@ -100,5 +100,7 @@ def test_apply_without_inputs_where_the_first_layer_tells(image: Tensor) -> None
 def test_orders_differ_and_an_unknown_one_is_refused(make_network: Callable[[], nn.Module], image: Tensor) -> None:
     costs = {o: plan(make_network(), image, chip="demo-32nm", order=o).cost() for o in ("snake", "row-major")}
     assert costs["snake"].energy_pj != costs["row-major"].energy_pj
-    with pytest.raises(ChipError, match="unknown placement order 'spiral': choose one of row-major, snake"):
+    with pytest.raises(
+        ChipError, match="unknown placement order 'spiral': choose one of row-major, snake, hilbert, spectral"
+    ):
         plan(make_network(), image, order="spiral")  # type: ignore[arg-type]

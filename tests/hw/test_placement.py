@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from cannon_fx.hw.chip import Chip
 from cannon_fx.hw.errors import ChipError
-from cannon_fx.hw.placement import PORT, place
+from cannon_fx.hw.placement import PORT, Order, place
 
 
 def chip(**noc: Any) -> Chip:
@@ -30,12 +30,17 @@ def test_snake_turns_back_at_each_end() -> None:
     assert neighbours.tolist() == [1] * 10
 
 
+def test_hilbert_folds_the_order_in_both_directions() -> None:
+    placement = place(chip(columns=4, rows=4), 16, "hilbert")
+    assert placement.node.tolist() == [0, 1, 5, 4, 8, 12, 13, 9, 10, 14, 15, 11, 7, 6, 2, 3, 16]
+
+
 def test_snake_is_the_default() -> None:
     assert place(chip(), 9).node.tolist() == place(chip(), 9, "snake").node.tolist()
     assert place(chip(), 9).node.tolist() == [0, 1, 2, 5, 4, 3, 6, 7, 8, 9]
 
 
-@pytest.mark.parametrize("order", ["row-major", "snake"])
+@pytest.mark.parametrize("order", get_args(Order))
 @pytest.mark.parametrize("tiles", [1, 2, 4, 5, 16, 17, 99])
 def test_every_tile_has_a_place_of_its_own(order: Any, tiles: int) -> None:
     placement = place(chip(port=(2, 1)), tiles, order)
@@ -46,5 +51,5 @@ def test_every_tile_has_a_place_of_its_own(order: Any, tiles: int) -> None:
 
 
 def test_an_unknown_order_is_refused() -> None:
-    with pytest.raises(ChipError, match="row-major, snake"):
+    with pytest.raises(ChipError, match="row-major, snake, hilbert"):
         place(chip(), 4, "spiral")  # type: ignore[arg-type]
