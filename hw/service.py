@@ -47,6 +47,8 @@ def service_of(router: Router, network: Network, packet_flits: float) -> Service
     round_trip = 3 + router.credit_delay + router.crossbar_delay + front / speed + batch
     credits = packet_flits * round_trip / router.vc_buf_size
     alternate = max(packet_flits - 1 + allocation / speed, credits) / max(packet_flits - 1 + front / speed, credits)
+    if router.wait_for_tail_credit:
+        alternate = 1.0
     return Service(
         vcs=float(max(1, router.num_vcs // network.vc_classes)),
         buffer=float(router.vc_buf_size),
