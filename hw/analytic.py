@@ -18,7 +18,7 @@ from .router import Router
 from .traffic import Packets
 
 if TYPE_CHECKING:
-    from .flows import Rows, Wires
+    from .flows import Wires
     from .service import Service
 
 SLOWDOWNS = (1.0, 1.3, 2.0)

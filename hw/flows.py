@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .compiled import compiled_with_arrays
 from .noc import Ints
-from .service import Service, inject_cycles, input_cycles, link_cycles, tail_cycles
+from .service import Service, inject_cycles, input_cycles, link_cycles, source_cycles, tail_cycles
 
 Floats = NDArray[np.float64]
 
@@ -190,7 +190,7 @@ def flows_of(s: Service, w: Wires, rows: Rows, first: int, last: int, turn_at: n
         from_channel[place[k]], to_channel[place[k]] = leaves[k], enters[k]
     work, busy = np.empty(number), np.zeros(turns)
     for source in range(sources):
-        through, slowest, all_packets = 0.0, 0.0, 0.0
+        through, slowest, all_flits, all_packets = 0.0, 0.0, 0.0, 0.0
         for k in range(shares[source], shares[source + 1]):
             way = turn_id[turn[k]]
             router, port = way // ports // ports, way % ports
@@ -203,8 +203,10 @@ def flows_of(s: Service, w: Wires, rows: Rows, first: int, last: int, turn_at: n
             slowest = max(slowest, work[k])
             if before[k] < 0:
                 through += input_cycles(s, flits[k], packets[k])
+                all_flits += flits[k]
                 all_packets += packets[k]
-        alone[source] = max(alone[source], max(through, slowest))
+        sending = source_cycles(s, all_flits, all_packets, alone[source])
+        alone[source] = max(sending, max(through, slowest))
         tail[source] -= alone[source] / all_packets
     for k in range(turns):
         turn_at[turn_id[k]], share_at[turn_id[k]] = -1, -1

@@ -12,7 +12,7 @@ import numpy as np
 from .compiled import compiled_with_arrays
 from .flows import Floats, Flows, Rows, Wires, flows_of
 from .noc import Ints
-from .service import Service, inject_cycles, link_cycles
+from .service import Service, inject_cycles, link_cycles, source_cycles
 
 LOST = 0.5
 """of the offers that an output makes to an input while that sends elsewhere: it has them half of the time"""
@@ -148,7 +148,7 @@ def _makespan(s: Service, f: Flows) -> float:
         for t in range(len(by_turn)):
             squares[f.enters[t]] += (by_turn[t] / load[f.enters[t]]) ** 2
         load *= squares + (1 - squares) * s.alternate
-    busiest = int(np.argmax(load))
+    busiest = np.argmax(load)
     through, packets, latency = 0.0, 0.0, 0.0
     for k in range(len(f.turn)):
         if f.enters[f.turn[k]] == busiest:
@@ -201,7 +201,7 @@ def backlogs(s: Service, w: Wires, source: Ints, target: Ints, flits: Ints) -> F
             at = w.neighbour[at, w.next_port[at, target[k]]]
             hops += 1
         inject = inject_cycles(s, flits[k], hops)
-        sender[source[k]] += inject
+        sender[source[k]] += source_cycles(s, flits[k], 1.0, inject)
         most = max(most, sender[source[k]])
         at = w.node_router[source[k]]
         while True:

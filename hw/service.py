@@ -83,6 +83,19 @@ def inject_cycles(s: Service, flits: float, hops: int) -> float:
 
 
 @compiled
+def source_cycles(s: Service, flits: float, packets: float, inject: float) -> float:
+    """Cycles in which a source sends `packets`, with `flits` together; `inject` is the sum of their inject_cycles.
+
+    One packet after another, and every VC waits for its credits from one to the next.
+    """
+    round_trip = s.head + 3
+    one = min(flits * round_trip / s.buffer, inject + packets * round_trip)
+    if s.tail_credit > 0:
+        one = inject + packets * round_trip
+    return max(inject, one / s.vcs)
+
+
+@compiled
 def tail_cycles(s: Service, flits: float) -> float:
     """Zero load: how long after its head the tail of a packet is ejected."""
     stalls = math.ceil(flits / s.buffer) - 1
