@@ -219,7 +219,7 @@ def picture(result: dict[str, Any], path: Path) -> None:
     styles = {"trace": ("o", 16), "below saturation": (".", 40), "near saturation": ("^", 22)}
     for (group, rows), color in zip(result["validation"].items(), ("tab:blue", "tab:green", "tab:red"), strict=True):
         marker, size = styles[group]
-        left.scatter([r["booksim2"] for r in rows], [r["simulated"] for r in rows], size, color, marker, label=group)
+        left.scatter([r["booksim2"] for r in rows], [r["simulated"] for r in rows], size, [color], marker, label=group)
     ends = [15, 6000]
     left.plot(ends, ends, color="gray", linewidth=0.8, zorder=0)
     left.fill_between(ends, [0.9 * e for e in ends], [1.1 * e for e in ends], color="gray", alpha=0.15, label="±10 %")
@@ -233,7 +233,7 @@ def picture(result: dict[str, Any], path: Path) -> None:
     for config, points in curves.items():
         rate, theirs, ours = zip(*sorted(points), strict=True)
         (line,) = right.plot(rate, ours, label=config)
-        right.scatter(rate, theirs, 24, line.get_color(), zorder=3)
+        right.scatter(rate, theirs, 24, [line.get_color()], zorder=3)
     right.plot([], [], "o", color="gray", label="BookSim2")
     right.set(xlabel="flits per node and cycle, uniform, 8x8, one-flit packets", ylabel="mean latency, cycles", ylim=0)
     right.legend()

@@ -11,9 +11,10 @@ import math
 import numpy as np
 
 from ..compiled import inlined, lowest
-from .allocators import allocate_switch, allocate_vcs, confirm_switch, switch_winners, vc_winners
 from .arrivals import EVENTS, begin_packet, place_of, request_switch, request_vc, sort_queue, withdraw
 from .state import ACTIVE, IDLE, IN_VC, OUT_VC, PORT, ROUTER, Layout, Settings
+from .switch_allocator import allocate_switch, confirm_switch, switch_winners
+from .vc_allocator import allocate_vcs, vc_winners
 
 
 @inlined
