@@ -36,15 +36,10 @@ class Sums:
 
 
 @dataclass(frozen=True, eq=False)
-class Cost:
-    """Communication cost of one inference. Dynamic energy is `energy_pj`; static energy stands apart."""
+class Totals:
+    """Communication cost over some phases. Dynamic energy is `energy_pj`; static energy stands apart."""
 
-    phases: tuple[Phase, ...]
     communication: Communication
-    keep: Keep
-    density: float
-    """Kept weights / weights, over the mapped layers."""
-    latency_model: LatencyModel
 
     @property
     def energy_pj(self) -> float:
@@ -62,6 +57,20 @@ class Cost:
     def edp_pj_cycles(self) -> float:
         """Energy-delay product: dynamic communication energy x communication latency."""
         return self.energy_pj * self.latency_cycles
+
+
+@dataclass(frozen=True, eq=False)
+class Cost(Totals):
+    """Communication cost of one inference, phase by phase."""
+
+    phases: tuple[Phase, ...]
+    keep: Keep
+    density: float
+    """Kept weights / weights, over the mapped layers."""
+
+    @property
+    def latency_model(self) -> LatencyModel:
+        return self.communication.latency_model
 
     def of(self, **match: str) -> Sums:
         """Sums over the phases whose fields equal `match`: of(kind="input"), of(node=layer.node)."""
@@ -139,15 +148,13 @@ def cost(plan: Plan, keep: Keep, latency_model: LatencyModel = "analytic") -> Co
         communication=communicate(transfers, len(phases), plan.placed(), plan.chip, latency_model),
         keep=keep,
         density=kept / weights,
-        latency_model=latency_model,
     )
 
 
-def layer_cost(plan: Plan, layer: Layer, keep: NDArray[np.bool_]) -> tuple[float, float]:
-    """(energy_pj, latency_cycles) of one layer; a network's are the sums over its layers and moves."""
+def layer_cost(plan: Plan, layer: Layer, keep: NDArray[np.bool_]) -> Totals:
+    """The cost of one layer; a network's is the sum over its layers and moves."""
     transfers = Transfers.concatenate([input_transfers(plan, layer, keep, 0), partial_sums(plan, layer, keep, 1)])
-    priced = communicate(transfers, 2, plan.placed(), plan.chip)
-    return float(priced.energy_pj.sum()), float(priced.latency_cycles.sum())
+    return Totals(communicate(transfers, 2, plan.placed(), plan.chip))
 
 
 @dataclass(frozen=True)
@@ -189,8 +196,8 @@ def prices(plan: Plan, layer: Layer) -> Prices:
     return Prices(input_pj.T, sum_pj.T)
 
 
-def single_costs(plan: Plan, layer: Layer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(energy_pj, latency_cycles) of the layer with one connection alone, float [J, G] each; exact, in whole flits."""
+def single_costs(plan: Plan, layer: Layer, measure: Literal["energy_pj", "latency_cycles"]) -> NDArray[np.float64]:
+    """`measure` of the layer with one connection alone, float [J, G]; exact, in whole flits."""
     precision, placement, chip = plan.chip.precision, plan.placed(), plan.chip
     source, shape = plan.inputs[layer.name], (layer.groups, layer.column_blocks)
 
@@ -207,9 +214,6 @@ def single_costs(plan: Plan, layer: Layer) -> tuple[NDArray[np.float64], NDArray
     alone = Transfers(phase, layer.tile_of[i, j], layer.accumulator[j], bits, phase)
     sums = communicate(alone, layer.tiles, placement, chip)
 
-    def total(what: Literal["energy_pj", "latency_cycles"]) -> NDArray[np.float64]:
-        of_tile = getattr(sums, what).reshape(layer.tile_of.shape)
-        found: NDArray[np.float64] = getattr(inputs, what).reshape(shape) + of_tile[layer.row_block_of]
-        return found.T
-
-    return total("energy_pj"), total("latency_cycles")
+    of_tile = getattr(sums, measure).reshape(layer.tile_of.shape)
+    found: NDArray[np.float64] = getattr(inputs, measure).reshape(shape) + of_tile[layer.row_block_of]
+    return found.T

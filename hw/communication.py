@@ -9,6 +9,7 @@ start at once, and those of one tile take turns, packet by packet.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -31,15 +32,69 @@ Counts = Ints | NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Communication:
-    """Cost per phase, [phases] each, and the routes behind it. Counts are int64, energies and latencies float64."""
+    """What transfers cost, per phase: [phases] each. Counts are int64, energies and latencies float64.
 
+    Latency is computed when it is first asked for: who searches for energy alone does not wait for it.
+    """
+
+    transfers: Transfers
+    phases: int
+    placement: Placement
+    chip: Chip
+    latency_model: LatencyModel
     routes: Routes
-    flits: Ints
-    flit_hops: Ints
-    """flits times links"""
-    energy_pj: NDArray[np.float64]
-    static_energy_pj: NDArray[np.float64]
-    latency_cycles: NDArray[np.float64]
+
+    @cached_property
+    def flits(self) -> Ints:
+        """Flits that leave their source."""
+        return self._sum(self.routes.sent).astype(np.int64)
+
+    @cached_property
+    def flit_hops(self) -> Ints:
+        """Flits times links."""
+        links = self.routes.routers - (self.routes.sent > 0)  # a way begins in one router more than it has links
+        return self._sum(self.routes.flits * links).astype(np.int64)
+
+    @cached_property
+    def energy_pj(self) -> NDArray[np.float64]:
+        """Dynamic energy."""
+        routes = self.routes
+        used = (routes.flits * each for each in (routes.routers, routes.pitches, routes.crossings))
+        found: NDArray[np.float64] = energy_pj(self.chip, *map(self._sum, used))
+        return found
+
+    @cached_property
+    def static_energy_pj(self) -> NDArray[np.float64]:
+        """Leakage and clock over the latency."""
+        network = self.placement.network
+        pitches = float(network.length[~network.package].sum())
+        return self.latency_cycles * self.chip.static_pj_per_cycle(network.routers, pitches)
+
+    @cached_property
+    def latency_cycles(self) -> NDArray[np.float64]:
+        """From the first flit's creation to the last one's ejection. Raises ChipError where it cannot be simulated."""
+        node, noc, flits = self.placement.node, self.chip.noc, self.routes.flits
+        phase, source, target = self.transfers.phase, node[self.transfers.source], node[self.transfers.target]
+        network, router = self.placement.network, noc.router
+        if self.latency_model == "analytic":
+            return phase_makespans(phase, source, target, flits, self.phases, noc.packet_flits, network, router)
+        if (self.routes.sent < flits).any():
+            raise ChipError(
+                f"chip {self.chip.name!r} multicasts, which cannot be simulated flit by flit. Take the analytic "
+                "latency, or set noc.multicast = false."
+            )
+        cycles = np.zeros(self.phases)
+        for number in np.unique(phase):
+            rows = phase == number
+            packets = Packets.of_flows(source[rows], target[rows], flits[rows], noc.packet_flits)
+            cycles[number] = simulate(packets, network, router).makespan_cycles
+        return cycles
+
+    def _sum(self, values: Counts) -> NDArray[np.float64]:
+        """Of the transfers of each phase."""
+        total = np.zeros(self.phases)
+        np.add.at(total, self.transfers.phase, values)
+        return total
 
 
 def energy_pj(chip: Chip, routers: Counts, pitches: Counts, crossings: Counts) -> Any:
@@ -52,56 +107,6 @@ def energy_pj(chip: Chip, routers: Counts, pitches: Counts, crossings: Counts) -
 def communicate(
     transfers: Transfers, phases: int, placement: Placement, chip: Chip, latency_model: LatencyModel = "analytic"
 ) -> Communication:
-    """The cost of `transfers`, over all phases at once. Raises ChipError for a multicast that is to be simulated."""
-    network = placement.network
-    routes = walk(transfers, chip.noc.flit_bits, phases, network, placement.node)
-
-    def per_phase(values: Counts) -> NDArray[np.float64]:
-        total = np.zeros(phases)
-        np.add.at(total, transfers.phase, values)
-        return total
-
-    latency_cycles = _simulated_cycles if latency_model == "simulated" else _analytic_cycles
-    latency = latency_cycles(routes, transfers, phases, placement, chip)
-    links = routes.routers - (routes.sent > 0)  # each way of its own begins in one router more
-    return Communication(
-        routes=routes,
-        flits=per_phase(routes.sent).astype(np.int64),
-        flit_hops=per_phase(routes.flits * links).astype(np.int64),
-        energy_pj=energy_pj(
-            chip,
-            per_phase(routes.flits * routes.routers),
-            per_phase(routes.flits * routes.pitches),
-            per_phase(routes.flits * routes.crossings),
-        ),
-        static_energy_pj=latency
-        * chip.static_pj_per_cycle(network.routers, float(network.length[~network.package].sum())),
-        latency_cycles=latency,
-    )
-
-
-def _analytic_cycles(
-    routes: Routes, transfers: Transfers, phases: int, placement: Placement, chip: Chip
-) -> NDArray[np.float64]:
-    node, noc = placement.node, chip.noc
-    ends = node[transfers.source], node[transfers.target]
-    return phase_makespans(
-        transfers.phase, *ends, routes.flits, phases, noc.packet_flits, placement.network, noc.router
-    )
-
-
-def _simulated_cycles(
-    routes: Routes, transfers: Transfers, phases: int, placement: Placement, chip: Chip
-) -> NDArray[np.float64]:
-    if (routes.sent < routes.flits).any():
-        raise ChipError(
-            f"chip {chip.name!r} multicasts, which cannot be simulated flit by flit. Take the analytic latency, or set "
-            "noc.multicast = false."
-        )
-    node, cycles = placement.node, np.zeros(phases)
-    for phase in np.unique(transfers.phase):
-        rows = transfers.phase == phase
-        ends = node[transfers.source[rows]], node[transfers.target[rows]]
-        packets = Packets.of_flows(*ends, routes.flits[rows], chip.noc.packet_flits)
-        cycles[phase] = simulate(packets, placement.network, chip.noc.router).makespan_cycles
-    return cycles
+    """The cost of `transfers`, over all phases at once."""
+    routes = walk(transfers, chip.noc.flit_bits, phases, placement.network, placement.node)
+    return Communication(transfers, phases, placement, chip, latency_model, routes)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .compiled import compiled_with_arrays
 from .noc import Ints
-from .service import Service, inject_cycles, input_cycles, link_cycles, tail_cycles
+from .service import Service, inject_cycles, input_cycles, link_cycles, source_cycles, tail_cycles
 
 Floats = NDArray[np.float64]
 
@@ -126,6 +126,13 @@ def flows_of(s: Service, w: Wires, rows: Rows, first: int, last: int, turn_at: n
                 cycles += s.hop + w.delay[at, port] - 1
                 hops += 1
                 at = w.neighbour[at, port]
+            need = number + hops
+            turn, before, flits = _room(turn, need), _room(before, need), _room(flits, need)
+            packets, inject, zero_load = _room(packets, need), _room(inject, need), _room(zero_load, need)
+            need = turns + hops
+            turn_id, leaves, enters = _room(turn_id, need), _room(leaves, need), _room(enters, need)
+            need = channels + hops + 1
+            channel_id, rank = _room(channel_id, need), _room(rank, need)
             length = to_flits[k] / to_packets[k]
             sending = to_packets[k] * inject_cycles(s, length, hops)
             cycles += tail_cycles(s, length)
@@ -140,12 +147,12 @@ def flows_of(s: Service, w: Wires, rows: Rows, first: int, last: int, turn_at: n
                 if at != end:
                     following = w.neighbour[at, port] * ports + w.neighbour_port[at, port]
                 if turn_at[way] < 0:
-                    for channel in (into, following):
-                        if channel_at[channel] < 0:
-                            channel_id, rank = _room(channel_id, channels), _room(rank, channels)
-                            channel_at[channel], channel_id[channels], rank[channels] = channels, channel, 0
-                            channels += 1
-                    turn_id, leaves, enters = _room(turn_id, turns), _room(leaves, turns), _room(enters, turns)
+                    if channel_at[into] < 0:
+                        channel_at[into], channel_id[channels], rank[channels] = channels, into, 0
+                        channels += 1
+                    if channel_at[following] < 0:
+                        channel_at[following], channel_id[channels], rank[channels] = channels, following, 0
+                        channels += 1
                     turn_at[way], turn_id[turns] = turns, way
                     leaves[turns], enters[turns] = channel_at[into], channel_at[following]
                     turns += 1
@@ -154,8 +161,6 @@ def flows_of(s: Service, w: Wires, rows: Rows, first: int, last: int, turn_at: n
                 if share < begin:
                     share = number
                     share_at[way] = share
-                    turn, before, flits = _room(turn, share), _room(before, share), _room(flits, share)
-                    packets, inject, zero_load = _room(packets, share), _room(inject, share), _room(zero_load, share)
                     turn[share], before[share] = turn_at[way], previous
                     flits[share], packets[share], inject[share], zero_load[share] = 0.0, 0.0, 0.0, 0.0
                     number += 1
@@ -185,7 +190,7 @@ def flows_of(s: Service, w: Wires, rows: Rows, first: int, last: int, turn_at: n
         from_channel[place[k]], to_channel[place[k]] = leaves[k], enters[k]
     work, busy = np.empty(number), np.zeros(turns)
     for source in range(sources):
-        through, slowest, all_packets = 0.0, 0.0, 0.0
+        through, slowest, all_flits, all_packets = 0.0, 0.0, 0.0, 0.0
         for k in range(shares[source], shares[source + 1]):
             way = turn_id[turn[k]]
             router, port = way // ports // ports, way % ports
@@ -198,8 +203,10 @@ def flows_of(s: Service, w: Wires, rows: Rows, first: int, last: int, turn_at: n
             slowest = max(slowest, work[k])
             if before[k] < 0:
                 through += input_cycles(s, flits[k], packets[k])
+                all_flits += flits[k]
                 all_packets += packets[k]
-        alone[source] = max(alone[source], max(through, slowest))
+        sending = source_cycles(s, all_flits, all_packets, alone[source])
+        alone[source] = max(sending, max(through, slowest))
         tail[source] -= alone[source] / all_packets
     for k in range(turns):
         turn_at[turn_id[k]], share_at[turn_id[k]] = -1, -1

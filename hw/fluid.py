@@ -12,31 +12,33 @@ import numpy as np
 from .compiled import compiled_with_arrays
 from .flows import Floats, Flows, Rows, Wires, flows_of
 from .noc import Ints
-from .service import Service, inject_cycles, link_cycles
+from .service import Service, inject_cycles, link_cycles, source_cycles
 
 LOST = 0.5
 """of the offers that an output makes to an input while that sends elsewhere: it has them half of the time"""
-SETTLED = 0.01
+SETTLED = 0.02
 """relative change of a rate in one round below which the rates count as found"""
-TOGETHER = 0.03
+TOGETHER = 0.1
 """flows whose ends differ by less than this share of the time so far end together"""
-FIRST_ROUNDS, ROUNDS = 30, 8
-STEP = 0.3
-"""of the way to the new rates that a round goes: at most four inputs react to each other at an output"""
+FIRST_ROUNDS, ROUNDS = 8, 3
+STEP = 0.4
+"""of the way to the new rates that a round goes: inputs of one output react to each other, and must not swing"""
 
 
 @compiled_with_arrays
-def _rates(s: Service, f: Flows, rates: np.ndarray, live: np.ndarray, waits: np.ndarray, rounds: int) -> None:
+def _rates(
+    s: Service, f: Flows, rates: np.ndarray, live: np.ndarray, waits: np.ndarray, capacity: np.ndarray, rounds: int
+) -> None:
     """Find the rates of the live flows, as shares of each flow per cycle, starting from those given.
 
-    `waits` [turns]: how long a packet waits for others at an output, in units of the time it occupies it; kept from one
-    call to the next.
+    Kept from one call to the next: `waits` [turns], how long a packet waits for others at an output, in units of the
+    time it occupies it; `capacity` [channels], what a channel can carry, in cycles of work per cycle.
     """
     channels, turns = len(f.order), len(f.leaves)
     load = np.empty(turns)
     used, held, inputs = np.empty(channels), np.empty(channels), np.empty(channels)
     claims, wasted, squares, waiting = np.empty(channels), np.empty(channels), np.empty(channels), np.empty(channels)
-    capacity, grows = np.zeros(channels), np.zeros(channels)
+    grows = np.zeros(channels)
     for _ in range(rounds):
         load[:] = 0.0
         for source in live:
@@ -92,11 +94,22 @@ def _rates(s: Service, f: Flows, rates: np.ndarray, live: np.ndarray, waits: np.
 def _drain(s: Service, f: Flows) -> float:
     """Cycles until the last packet is out when sources and channels are coupled at every moment."""
     sources = len(f.alone)
-    rates, left, waits = 1 / f.alone, np.ones(sources), np.zeros(len(f.leaves))
+    rates, left = 1 / f.alone, np.ones(sources)
+    waits, capacity = np.zeros(len(f.leaves)), np.ones(len(f.order))
     live = np.arange(sources)
+    # First guess: nothing is overloaded.
+    load = np.zeros(len(f.order))
+    for source in range(sources):
+        for k in range(f.shares[source], f.shares[source + 1]):
+            load[f.enters[f.turn[k]]] += rates[source] * f.work[k]
+    for source in range(sources):
+        crowd = 1.0
+        for k in range(f.shares[source], f.shares[source + 1]):
+            crowd = max(crowd, load[f.enters[f.turn[k]]])
+        rates[source] /= crowd
     now, end, rounds = 0.0, 0.0, FIRST_ROUNDS
     while len(live) > 0:
-        _rates(s, f, rates, live, waits, rounds)
+        _rates(s, f, rates, live, waits, capacity, rounds)
         rounds = ROUNDS
         step = np.inf
         for source in live:
@@ -135,7 +148,7 @@ def _makespan(s: Service, f: Flows) -> float:
         for t in range(len(by_turn)):
             squares[f.enters[t]] += (by_turn[t] / load[f.enters[t]]) ** 2
         load *= squares + (1 - squares) * s.alternate
-    busiest = int(np.argmax(load))
+    busiest = np.argmax(load)
     through, packets, latency = 0.0, 0.0, 0.0
     for k in range(len(f.turn)):
         if f.enters[f.turn[k]] == busiest:
@@ -188,7 +201,7 @@ def backlogs(s: Service, w: Wires, source: Ints, target: Ints, flits: Ints) -> F
             at = w.neighbour[at, w.next_port[at, target[k]]]
             hops += 1
         inject = inject_cycles(s, flits[k], hops)
-        sender[source[k]] += inject
+        sender[source[k]] += source_cycles(s, flits[k], 1.0, inject)
         most = max(most, sender[source[k]])
         at = w.node_router[source[k]]
         while True:

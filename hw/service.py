@@ -47,6 +47,8 @@ def service_of(router: Router, network: Network, packet_flits: float) -> Service
     round_trip = 3 + router.credit_delay + router.crossbar_delay + front / speed + batch
     credits = packet_flits * round_trip / router.vc_buf_size
     alternate = max(packet_flits - 1 + allocation / speed, credits) / max(packet_flits - 1 + front / speed, credits)
+    if router.wait_for_tail_credit:
+        alternate = 1.0
     return Service(
         vcs=float(max(1, router.num_vcs // network.vc_classes)),
         buffer=float(router.vc_buf_size),
@@ -78,6 +80,19 @@ def inject_cycles(s: Service, flits: float, hops: int) -> float:
         + slow * max(first - s.buffer, 0.0)
         + (stalls - slow) * max(first - s.head_wait - s.buffer, 0.0)
     )
+
+
+@compiled
+def source_cycles(s: Service, flits: float, packets: float, inject: float) -> float:
+    """Cycles in which a source sends `packets`, with `flits` together; `inject` is the sum of their inject_cycles.
+
+    One packet after another, and every VC waits for its credits from one to the next.
+    """
+    round_trip = s.head + 3
+    one = min(flits * round_trip / s.buffer, inject + packets * round_trip)
+    if s.tail_credit > 0:
+        one = inject + packets * round_trip
+    return max(inject, one / s.vcs)
 
 
 @compiled

@@ -7,16 +7,22 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from cannon_fx.cost import Cost
+from cannon_fx.cost import Totals
 from cannon_fx.errors import InfeasibleError
 
 Metric = Literal["energy", "latency", "edp"]
 UNIT: dict[str, str] = {"energy": "pJ", "latency": "cycles", "edp": "pJ·cycles"}
 
 
-def measure(metric: Metric, energy_pj: float, latency_cycles: float) -> float:
+def factors(metric: Metric, totals: Totals) -> tuple[float, ...]:
+    """What the metric is a product of: sums over phases, in pJ and cycles. Nothing else is computed."""
+    names = {"energy": ("energy_pj",), "latency": ("latency_cycles",), "edp": ("energy_pj", "latency_cycles")}
+    return tuple(getattr(totals, name) for name in names[metric])
+
+
+def measure(metric: Metric, totals: Totals) -> float:
     """The metric's value, in UNIT[metric]."""
-    return {"energy": energy_pj, "latency": latency_cycles, "edp": energy_pj * latency_cycles}[metric]
+    return math.prod(factors(metric, totals))
 
 
 @dataclass(frozen=True)
@@ -49,9 +55,9 @@ class Budget:
             return cls(metric, divisor=value)
         return cls(metric, absolute=value)
 
-    def limit(self, dense: Cost) -> float:
+    def limit(self, dense: Totals) -> float:
         """The largest admitted value of the metric, in UNIT[metric]."""
         if self.absolute is not None:
             return self.absolute
         assert self.divisor is not None
-        return measure(self.metric, dense.energy_pj, dense.latency_cycles) / self.divisor
+        return measure(self.metric, dense) / self.divisor

@@ -131,7 +131,7 @@ class BudgetControl:
         return float(ordered[low]) / (horizon * rate) if rate else 0.0
 
     def _measure(self, cost: Cost) -> float:
-        return measure(self.budget.metric, cost.energy_pj, cost.latency_cycles)
+        return measure(self.budget.metric, cost)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""

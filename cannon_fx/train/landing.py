@@ -8,6 +8,7 @@ importance per price as long as the exact cost, whole flits and all, stays withi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from cannon_fx.cost import Prices, cost, layer_cost, prices, single_costs
 from cannon_fx.errors import InfeasibleError
 from cannon_fx.layer import Layer
 from cannon_fx.plans import Keep, Plan
-from cannon_fx.train.budget import UNIT, Metric, measure
+from cannon_fx.train.budget import UNIT, Metric, factors, measure
 
 Importance = Mapping[str, NDArray[np.float64]]
 """Per layer name, how much the network would miss each connection: float [J, G], at least 0."""
@@ -71,33 +72,29 @@ def minimal(plan: Plan, metric: Metric) -> dict[str, NDArray[np.bool_]]:
     Exact for energy and latency, which are sums over layers. An EDP is a product of sums: there, the cheapest of
     three choices (by energy, by latency, by their product).
     """
-    alone = [single_costs(plan, layer) for layer in plan.layers]
-    choices = {
-        "energy": [energy for energy, _ in alone],
-        "latency": [latency for _, latency in alone],
-        "edp": [energy * latency for energy, latency in alone],
-    }
 
-    def cheapest(by: str) -> dict[str, NDArray[np.bool_]]:
-        return {
-            layer.name: np.arange(costs.size).reshape(costs.shape) == costs.argmin()
-            for layer, costs in zip(plan.layers, choices[by], strict=True)
-        }
+    def cheapest(by: Metric) -> dict[str, NDArray[np.bool_]]:
+        keep = {}
+        for layer in plan.layers:
+            costs = np.ones((layer.column_blocks, layer.groups))
+            if by != "latency":
+                costs = costs * single_costs(plan, layer, "energy_pj")
+            if by != "energy":
+                costs = costs * single_costs(plan, layer, "latency_cycles")
+            keep[layer.name] = np.arange(costs.size).reshape(costs.shape) == costs.argmin()
+        return keep
 
-    def value(keep: Keep) -> float:
-        total = cost(plan, keep)
-        return measure(metric, total.energy_pj, total.latency_cycles)
-
-    return min(map(cheapest, choices), key=value) if metric == "edp" else cheapest(metric)
+    metrics: tuple[Metric, ...] = ("energy", "latency", "edp") if metric == "edp" else (metric,)
+    return min(map(cheapest, metrics), key=lambda keep: measure(metric, cost(plan, keep)))
 
 
 def check_feasible(plan: Plan, metric: Metric, limit: float) -> None:
     """Raises InfeasibleError, with the least reachable value, when no masks meet the limit."""
     least = cost(plan, minimal(plan, metric))
-    value = measure(metric, least.energy_pj, least.latency_cycles)
+    value = measure(metric, least)
     if value > limit:
         dense = plan.cost()
-        factor = measure(metric, dense.energy_pj, dense.latency_cycles) / value
+        factor = measure(metric, dense) / value
         fixed = least.of(kind="move").energy_pj / least.energy_pj if least.energy_pj else 0.0
         raise InfeasibleError(
             f"the budget of {limit:,.0f} {UNIT[metric]} for {metric} cannot be met: with one connection left per "
@@ -128,10 +125,10 @@ def land(plan: Plan, priced: Mapping[str, Prices], importance: Importance, metri
             mask[:] = False
         for bundle in ranked[:count]:
             keep[plan.layers[bundle.layer].name][bundle.columns, bundle.groups] = True
-        total = cost(plan, keep)
-        return measure(metric, total.energy_pj, total.latency_cycles)
+        return measure(metric, cost(plan, keep))
 
-    low, high = 0, len(ranked)  # the cost never falls as bundles are added
+    # The cost rises as bundles are added (latency hardly ever falls); whatever it does, what is taken fits.
+    low, high = 0, len(ranked)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if with_first(middle) <= limit else (low, middle - 1)
@@ -146,14 +143,13 @@ def land(plan: Plan, priced: Mapping[str, Prices], importance: Importance, metri
 
 def _fill(plan: Plan, keep: dict[str, NDArray[np.bool_]], rest: list[Bundle], metric: Metric, limit: float) -> None:
     """Adds, in order, each further bundle that still fits."""
-    total = cost(plan, keep)
-    energy, latency = total.energy_pj, total.latency_cycles
-    per_layer = {layer.name: layer_cost(plan, layer, keep[layer.name]) for layer in plan.layers}
+    whole = factors(metric, cost(plan, keep))
+    per_layer = {layer.name: factors(metric, layer_cost(plan, layer, keep[layer.name])) for layer in plan.layers}
     for bundle in rest:
         layer = plan.layers[bundle.layer]
         candidate = keep[layer.name].copy()
         candidate[bundle.columns, bundle.groups] = True
-        new, old = layer_cost(plan, layer, candidate), per_layer[layer.name]
-        if measure(metric, energy + new[0] - old[0], latency + new[1] - old[1]) <= limit:
-            energy, latency = energy + new[0] - old[0], latency + new[1] - old[1]
-            keep[layer.name], per_layer[layer.name] = candidate, new
+        new = factors(metric, layer_cost(plan, layer, candidate))
+        total = tuple(a + b - c for a, b, c in zip(whole, new, per_layer[layer.name], strict=True))
+        if math.prod(total) <= limit:
+            whole, keep[layer.name], per_layer[layer.name] = total, candidate, new

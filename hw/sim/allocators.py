@@ -34,6 +34,18 @@ def usable_vcs(s: Settings, vc_class: int) -> int:
 
 
 @inlined
+def vc_winners(s: Settings, at: Layout, router: int) -> int:
+    """Where the winners of a router's VC allocator are listed: a list of its own if they must be kept."""
+    return at.vc_winner + ((router << (s.port_bits + s.vc_bits)) if s.vc_delay > 1 else 0)
+
+
+@inlined
+def switch_winners(s: Settings, at: Layout, router: int) -> int:
+    """Where the winners of a router's switch allocator are listed."""
+    return at.switch_winner + (router * s.ports * s.input_speedup if s.switch_delay > 1 else 0)
+
+
+@inlined
 def win_vc(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, router: int, q: int, requester: int, c: int) -> None:
     """Note that a requester has won VC c of output q, and move both pointers behind the pair."""
     first_port = router << s.port_bits
@@ -41,7 +53,7 @@ def win_vc(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, router: int, q
     v[at.vc_grant_from + (((first_port + q) << s.vc_bits) + c) * OUT_VC] = requester + 1
     v[at.vc_accept_from + vc * IN_VC] = (q << s.vc_bits) + c + 1
     v[at.won + vc * IN_VC] = c
-    m[at.vc_winner + (first_port << s.vc_bits) + m[at.vc_won + router * ROUTER]] = vc
+    m[vc_winners(s, at, router) + m[at.vc_won + router * ROUTER]] = vc
     m[at.vc_won + router * ROUTER] += 1
 
 
@@ -179,7 +191,7 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, route
             m[at.switch_grant_from + first_out + q] = p + 1
             m[at.switch_accept_from + first_in + p] = q + 1
             m[at.switch_vc_from + first_in + p] = c + 1 if c + 1 < s.vcs else 0
-            m[at.switch_winner + first_in] = ((first_port + p) << s.vc_bits) + c
+            m[switch_winners(s, at, router)] = ((first_port + p) << s.vc_bits) + c
             m[at.switch_won + router * ROUTER] = 1
             return
     for i in range(inputs):
@@ -244,7 +256,7 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, route
             m[at.switch_accept_from + first_in + i] = e + 1
             m[at.switch_vc_from + first_in + i] = following if following < s.vcs else following % s.vcs
             p = i if lanes == 1 else i // lanes
-            m[at.switch_winner + first_in + won] = ((first_port + p) << s.vc_bits) + c
+            m[switch_winners(s, at, router) + won] = ((first_port + p) << s.vc_bits) + c
             won += 1
     m[at.switch_won + router * ROUTER] = won
 
@@ -252,16 +264,16 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, route
 @inlined
 def confirm_switch(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, router: int, step: int) -> None:
     """Drop the winners that cannot use the crossbar after all: no VC for a speculative one, or no credit."""
-    first = router * s.ports * s.input_speedup
+    first = switch_winners(s, at, router)
     kept = 0
     for k in range(m[at.switch_won + router * ROUTER]):
-        vc = m[at.switch_winner + first + k]
+        vc = m[first + k]
         chosen = v[at.out_vc + vc * IN_VC]
         if v[at.phase + vc * IN_VC] == WAITING:
             if m[at.vc_step + router * ROUTER] != step or v[at.won + vc * IN_VC] < 0:
                 continue
             chosen = v[at.won + vc * IN_VC]
         if (m[at.credit + ((router << s.port_bits) + v[at.out_port + vc * IN_VC]) * PORT] >> chosen) & 1:
-            m[at.switch_winner + first + kept] = vc
+            m[first + kept] = vc
             kept += 1
     m[at.switch_won + router * ROUTER] = kept

@@ -9,9 +9,7 @@ cycles in which nothing happens are skipped.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
@@ -22,10 +20,6 @@ from .state import ROUTER, Layout, Settings
 from .step import schedule_credit, schedule_flit, step_router, steps_before
 
 DONE, DEADLOCK = 0, 1
-
-_SOURCES = hashlib.sha256(
-    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-).hexdigest()
 
 
 @inlined
@@ -169,7 +163,7 @@ def loop(s: Settings) -> Callable[..., tuple[int, int, int]]:
     """`cycles`, compiled for these settings: those of usual routers have one kernel each, all others share one."""
     usual = _usual(s, s.routing_delay, s.speculative)
     known = s.routing_delay <= 1 and usual == s
-    return _compiled_loop(known, s.routing_delay if known else 0, s.speculative if known else False, _SOURCES)
+    return _compiled_loop(known, s.routing_delay if known else 0, s.speculative if known else False)
 
 
 def _usual(s: Settings, routing_delay: int, speculative: bool) -> Settings:
@@ -184,10 +178,8 @@ _usual_compiled = inlined(_usual)
 
 
 @functools.cache
-def _compiled_loop(
-    known: bool, routing_delay: int, speculative: bool, sources: str
-) -> Callable[..., tuple[int, int, int]]:
-    kind = known, routing_delay, speculative, sources  # In the closure, so part of the key of the cache on disk.
+def _compiled_loop(known: bool, routing_delay: int, speculative: bool) -> Callable[..., tuple[int, int, int]]:
+    kind = known, routing_delay, speculative  # constants for the compiler, as part of the closure
 
     @compiled
     def run(

@@ -11,7 +11,7 @@ Indices are bit fields, so that no division is needed to take them apart: input 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,26 +79,27 @@ class Layout(NamedTuple):
     vc_grant_from: int
     # Output ports, PORT words apart: masks of the VCs that can be allocated and of those with a credit left, of the
     # input ports with requests for a VC and for the switch; the input port at the other end, -1 for a node; cycles
-    # until a flit is read there, and between two flits; last cycle in which one left; flits that left.
+    # until a flit is read there; flits that left; last cycle in which one did.
     free: int
     credit: int
     vc_inputs: int
     switch_inputs: int
     down: int
     flit_delay: int
-    interval: int
-    last_departure: int
     link_flits: int
-    # Input ports, in the same records: the output port at the other end, or -1 - node; cycles until a credit counts
-    # there; cycle and step of the last credit; masks of the VCs to route and being routed; cycles that flits have
-    # spent in the buffers, as the sum of their departures less that of their arrivals.
+    last_departure: int
+    # Input ports, in the second cache line of the same records: the output port at the other end, or -1 - node; cycles
+    # until a credit counts there; masks of the VCs to route and being routed; cycles that flits have spent in the
+    # buffers, as the sum of their departures less that of their arrivals; cycle and step of the last credit. And of
+    # the output port, for want of room: cycles between two flits.
     up: int
     credit_back: int
-    last_credit: int
-    last_credit_step: int
     route_pending: int
     route_busy: int
     waited: int
+    last_credit: int
+    last_credit_step: int
+    interval: int
     # Routers, ROUTER words apart: masks of the outputs asked for a VC and for the switch; input VCs that hold a VC and
     # a flit, with or without credit; masks of the ports with VCs to route and being routed; the cycle in which the
     # batch in each stage is done, or -1, and its winners; the step in which VCs were allocated last, and
@@ -175,6 +176,14 @@ _MINUS_ONE = (
 ).split()
 
 
+def _aligned(size: int, kind: np.dtype[Any]) -> NDArray[Any]:
+    """Zeros that begin at a cache line, so that no record lies in one line more than it must."""
+    line = 64 // kind.itemsize
+    raw = np.zeros(size + line, kind)
+    begin = -(raw.ctypes.data // kind.itemsize) % line
+    return raw[begin : begin + size]
+
+
 def lay_out(s: Settings, routers: int) -> tuple[Layout, Memory]:
     """The empty network: every VC free, every credit at home, every round-robin pointer at its first entry.
 
@@ -215,7 +224,7 @@ def lay_out(s: Settings, routers: int) -> tuple[Layout, Memory]:
             ends[array] += record[2] * record[3]
         where[name] = record
         record = (record[0], record[1] + 1, *record[2:])
-    memory = Memory(np.zeros(ends["m"], np.int64), np.zeros(ends["v"], np.int32))
+    memory = Memory(_aligned(ends["m"], np.dtype(np.int64)), _aligned(ends["v"], np.dtype(np.int32)))
 
     def fill(name: str, value: int | NDArray[np.int64]) -> None:
         array, begin, stride, number = where[name]

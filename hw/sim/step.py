@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from ..compiled import inlined, lowest
-from .allocators import allocate_switch, allocate_vcs, confirm_switch
+from .allocators import allocate_switch, allocate_vcs, confirm_switch, switch_winners, vc_winners
 from .arrivals import EVENTS, begin_packet, place_of, request_switch, request_vc, sort_queue, withdraw
 from .state import ACTIVE, IDLE, IN_VC, OUT_VC, PORT, ROUTER, Layout, Settings
 
@@ -177,7 +177,7 @@ def finish_routing(
 def take_vcs(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, router: int, step: int) -> None:
     """The winners of the VC allocator get their output VCs."""
     first = router << s.port_bits
-    winners = at.vc_winner + (first << s.vc_bits)
+    winners = vc_winners(s, at, router)
     if s.output_speedup > 1:
         sort_queue(m, at.vc_place, winners, m[at.vc_won + router * ROUTER])
     for k in range(m[at.vc_won + router * ROUTER]):
@@ -256,7 +256,7 @@ def step_router(
         take_vcs(s, at, m, v, router, step)
     if crossing:
         m[at.switch_done + router * ROUTER] = -1
-        winners = at.switch_winner + router * s.ports * s.input_speedup
+        winners = switch_winners(s, at, router)
         if s.output_speedup > 1:
             sort_queue(m, at.switch_place, winners, m[at.switch_won + router * ROUTER])
         for k in range(m[at.switch_won + router * ROUTER]):

@@ -165,22 +165,47 @@ def test_every_flit_arrives_on_its_way_and_never_early(data: st.DataObject, name
     assert np.array_equal(found.latency_cycles, again.latency_cycles)
 
 
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 99), columns=st.integers(1, 5), lines=st.integers(1, 5), speculative=st.booleans())
-def test_transposing_the_mesh_and_its_routing_changes_nothing(
-    seed: int, columns: int, lines: int, speculative: bool
+@settings(max_examples=40, deadline=None)
+@given(
+    name=st.sampled_from(list(NETWORKS)),
+    seed=st.integers(0, 99),
+    rate=st.floats(0.05, 1.0),
+    flits=st.integers(1, 5),
+    options=settings_of_routers,
+)
+def test_numbering_routers_and_nodes_anew_changes_nothing(
+    name: str, seed: int, rate: float, flits: int, options: dict[str, Any]
 ) -> None:
-    # Without arbitration: the order of the ports, which breaks ties, is not transposed.
-    packets = synthetic("uniform", columns * lines, 0.02, 3, 200, seed)
-    turned = Packets(packets.time, *(n % columns * lines + n // columns for n in (packets.source, packets.target)),
-                     packets.flits)  # fmt: skip
-    model = Router(speculative=speculative)
-    here = simulate(packets, topologies.mesh(columns, lines), model)
-    there = simulate(turned, topologies.mesh(lines, columns, "yx"), model)
-    assert sorted(here.link_flits.ravel()) == sorted(there.link_flits.ravel())
-    met = stall_cycles(here, packets, topologies.mesh(columns, lines), model) > 0
-    if not met.any():
-        assert np.array_equal(here.latency_cycles, there.latency_cycles)
+    network = NETWORKS[name]
+    model = Router.of({**options, "num_vcs": max(options["num_vcs"], network.vc_classes)})
+    packets = synthetic("uniform", network.nodes, rate, flits, 60, seed)
+    rng = np.random.default_rng(seed)
+    router, node = rng.permutation(network.routers), rng.permutation(network.nodes)  # new number of each
+    was, node_was = np.argsort(router), np.argsort(node)
+    moved = replace(
+        network,
+        neighbour=np.where(network.neighbour >= 0, router[network.neighbour], -1)[was],
+        next_port=network.next_port[was][:, node_was],
+        vc_class=network.vc_class[was][:, node_was],
+        node_router=router[network.node_router][node_was],
+        **{key: getattr(network, key)[was] for key in ("neighbour_port", "delay", "interval", "length", "package")},
+    )
+    again = simulate(replace(packets, source=node[packets.source], target=node[packets.target]), moved, model)
+    found = simulate(packets, network, model)
+    assert np.array_equal(again.latency_cycles, found.latency_cycles)
+    assert np.array_equal(again.waiting_flit_cycles, found.waiting_flit_cycles[was])
+
+
+def test_xy_on_a_mesh_is_yx_on_its_transpose() -> None:
+    here, there = topologies.mesh(4, 3), topologies.mesh(3, 4, "yx")
+    source, target = np.repeat(np.arange(12), 12), np.tile(np.arange(12), 12)
+    packets = Packets(np.arange(144) * 100, source, target, np.full(144, 3))
+    turned = replace(packets, source=source % 4 * 3 + source // 4, target=target % 4 * 3 + target // 4)
+    found, transposed = simulate(packets, here, Router()), simulate(turned, there, Router())
+    assert np.array_equal(found.latency_cycles, transposed.latency_cycles)
+    by_port = [2, 3, 0, 1, 4]  # east and south, west and north change places
+    loads = found.link_flits.reshape(3, 4, 5).transpose(1, 0, 2)[:, :, by_port].reshape(12, 5)
+    assert np.array_equal(transposed.link_flits, loads)
 
 
 def test_waiting_is_found_where_it_happens() -> None:
