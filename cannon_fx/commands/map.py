@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cannon_fx.commands import read_text
+from cannon_fx.commands import interruptible, read_text
 from cannon_fx.commands.mapping import DEMO_MODEL, MappingOptions
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Map(MappingOptions):
         mapping = self.mapping()
         found = plan(model, sample, **mapping | {"targets": mapping["targets"] or None})
         for export in exports:
-            export.write(found)
+            interruptible(partial(export.write, found))
         sys.stdout.write(found.summary(shutil.get_terminal_size((110, 0)).columns, self.latency))
 
     def _model(self) -> tuple[nn.Module, Tensor]:

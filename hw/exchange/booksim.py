@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ..errors import ChipError
 from ..network_spec import NetworkSpec
 from ..router import Router
@@ -27,12 +29,14 @@ def to_booksim(packets: Packets, router: Router, spec: NetworkSpec) -> dict[str,
     Raises ChipError for a network that BookSim2 does not have.
     """
     flits = int(packets.flits.sum())
-    cycles = int(packets.time.max()) + 1 if len(packets) else 1
+    # A burst takes the cycles in which its busiest source can send it, one flit each.
+    busiest = np.bincount(packets.source, packets.flits).max(initial=1)
+    cycles = int(max(packets.time.max(initial=0) + 1, busiest))
     # One length for all packets there, so the mean one, at the rate that keeps the flits.
     length = max(round(flits / len(packets)), 1) if len(packets) else 1
     traffic = {
         "traffic": "uniform",
-        "injection_rate": round(min(flits / (cycles * spec.nodes), length), 9),
+        "injection_rate": round(flits / (cycles * spec.nodes), 9),
         "injection_rate_uses_flits": 1,
         "packet_size": length,
     }

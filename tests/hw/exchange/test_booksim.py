@@ -67,6 +67,12 @@ def test_the_stand_in_traffic_offers_the_same_flits() -> None:
     assert "reads no traces" in config
 
 
+def test_a_burst_is_offered_over_the_cycles_that_its_busiest_source_needs() -> None:
+    packets = Packets.of_rows([(0, 0, 1, 30), (0, 0, 2, 10), (0, 3, 2, 20)])
+    config = to_booksim(packets, Router(), NetworkSpec("mesh", 2, 2))[CONFIG]
+    assert f"injection_rate = {60 / (40 * 4)};" in config
+
+
 @pytest.mark.parametrize(
     "spec",
     [
