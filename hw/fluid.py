@@ -112,18 +112,18 @@ def _drain(s: Service, f: Flows) -> float:
         _rates(s, f, rates, live, waits, capacity, rounds)
         rounds = ROUNDS
         step = np.inf
-        for source in live:
-            step = min(step, left[source] / rates[source])
+        for flow in live:
+            step = min(step, left[flow] / rates[flow])
         together = step + TOGETHER * (now + step)
         kept = 0
         for k in range(len(live)):
-            source = live[k]
-            cycles = left[source] / rates[source]
+            flow = live[k]
+            cycles = left[flow] / rates[flow]
             if cycles <= together:
-                end = max(end, now + cycles + f.tail[source])
+                end = max(end, now + cycles + f.tail[flow])
             else:
-                left[source] -= rates[source] * step
-                live[kept] = source
+                left[flow] -= rates[flow] * step
+                live[kept] = flow
                 kept += 1
         live = live[:kept]
         now += step
