@@ -49,7 +49,8 @@ def phase_makespans(
         columns[name] = _column(name, column, len(phase), limits[name])
     sent = columns["flits"] > 0
     phase, source, target, flits = (column[sent] for column in columns.values())
-    return _makespans(phase, source, target, flits, -(-flits // packet_flits), phases, network, router)
+    packets = -(-flits // packet_flits)
+    return _makespans(phase, source, target, flits, packets, phases, float(packet_flits), network, router)
 
 
 def analytic_makespan(packets: Packets, network: Network, router: Router) -> float:
@@ -68,7 +69,8 @@ def analytic_makespan(packets: Packets, network: Network, router: Router) -> flo
     if not len(time):
         return 0.0
     latest = np.argsort(-time, kind="stable")
-    service, wires = _compiled(network, router, float(packets.flits.mean()))
+    length = float(packets.flits.mean())
+    service, wires = _compiled(network, router, length)
     backlog = fluid.backlogs(service, wires, source[latest], target[latest], packets.flits[latest])
     begins = time[latest]
     whole = np.append(begins[1:] != begins[:-1], True)
@@ -76,21 +78,23 @@ def analytic_makespan(packets: Packets, network: Network, router: Router) -> flo
     starts = np.unique([begins[np.argmax(begins + slow * backlog)] for slow in SLOWDOWNS] + [begins[0]])
     start, row = np.nonzero(time >= starts[:, None])
     flits = packets.flits[row]
-    cycles = _makespans(start, source[row], target[row], flits, np.ones_like(flits), len(starts), network, router)
+    each = np.ones_like(flits)
+    cycles = _makespans(start, source[row], target[row], flits, each, len(starts), length, network, router)
     return float((starts + cycles).max())
 
 
 def _makespans(
-    phase: Ints, source: Ints, target: Ints, flits: Ints, packets: Ints, phases: int, network: Network, router: Router
-) -> NDArray[np.float64]:
+    phase: Ints, source: Ints, target: Ints, flits: Ints, packets: Ints, phases: int, packet_flits: float,
+    network: Network, router: Router,
+) -> NDArray[np.float64]:  # fmt: skip
     from . import fluid
     from .flows import Rows
 
     if not len(phase):
         return np.zeros(phases)
-    service, wires = _compiled(network, router, float(flits.sum() / packets.sum()))
+    service, wires = _compiled(network, router, packet_flits)
     sender = phase * network.nodes + source
-    order = np.argsort(sender, kind="stable")
+    order = np.lexsort((target, sender))  # by target too, so that the order of the rows changes nothing
     in_order = sender[order]
     begin = np.flatnonzero(np.append(True, in_order[1:] != in_order[:-1]))
     rows = Rows(

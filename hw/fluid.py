@@ -26,6 +26,17 @@ STEP = 0.4
 
 
 @compiled_with_arrays
+def _one_vc(s: Service, largest: float) -> float:
+    """Time that packets occupy a single VC, over that of packets from one input.
+
+    `largest` is the greatest share of one input. Inputs with packets take turns, so two packets in a row come from
+    the same one only when it has more than half of them.
+    """
+    same = max(0.0, 2 * largest - 1)
+    return same + (1 - same) * s.alternate
+
+
+@compiled_with_arrays
 def _rates(
     s: Service, f: Flows, rates: np.ndarray, live: np.ndarray, waits: np.ndarray, capacity: np.ndarray, rounds: int
 ) -> None:
@@ -37,7 +48,7 @@ def _rates(
     channels, turns = len(f.order), len(f.leaves)
     load = np.empty(turns)
     used, held, inputs = np.empty(channels), np.empty(channels), np.empty(channels)
-    claims, wasted, squares, waiting = np.empty(channels), np.empty(channels), np.empty(channels), np.empty(channels)
+    claims, wasted, largest, waiting = np.empty(channels), np.empty(channels), np.empty(channels), np.empty(channels)
     grows = np.zeros(channels)
     for _ in range(rounds):
         load[:] = 0.0
@@ -45,7 +56,7 @@ def _rates(
             for k in range(f.shares[source], f.shares[source + 1]):
                 load[f.turn[k]] += rates[source] * f.work[k]
         used[:], held[:], inputs[:], claims[:] = 0.0, 0.0, 0.0, 0.0
-        wasted[:], squares[:], waiting[:] = 0.0, 0.0, 0.0
+        wasted[:], largest[:], waiting[:] = 0.0, 0.0, 0.0
         for t in range(turns):
             used[f.enters[t]] += load[t]
             held[f.enters[t]] += load[t] * f.occupancy[t]
@@ -56,7 +67,7 @@ def _rates(
                 share, own = load[t] / used[out], load[t] * f.occupancy[t]
                 claims[out] += own / inputs[into]
                 wasted[out] += share * (inputs[into] - own) / max(1.0, inputs[into])
-                squares[out] += share * share
+                largest[out] = max(largest[out], share)
                 waiting[out] += load[t] * (waits[t] + 0.5)
         for t in range(turns):
             if load[t] > 0:
@@ -76,7 +87,7 @@ def _rates(
             grows[c] = factor
             if used[c] > 0:
                 if s.vcs == 1:
-                    capacity[c] = 1 / (squares[c] + (1 - squares[c]) * s.alternate)
+                    capacity[c] = 1 / _one_vc(s, largest[c])
                 else:
                     switch = s.internal_speedup * (1 - LOST / s.input_speedup * wasted[c])
                     capacity[c] = min(1.0, switch * used[c] / held[c])
@@ -139,15 +150,16 @@ def _makespan(s: Service, f: Flows) -> float:
     """
     channels = len(f.order)
     load, before, flits = np.zeros(channels), np.zeros(channels), np.zeros(channels)
-    by_turn, squares = np.zeros(len(f.leaves)), np.zeros(channels)
+    by_turn, largest = np.zeros(len(f.leaves)), np.zeros(channels)
     for k in range(len(f.turn)):
         load[f.enters[f.turn[k]]] += f.work[k]
         by_turn[f.turn[k]] += f.work[k]
         flits[f.leaves[f.turn[k]]] += f.flits[k]
     if s.vcs == 1:
         for t in range(len(by_turn)):
-            squares[f.enters[t]] += (by_turn[t] / load[f.enters[t]]) ** 2
-        load *= squares + (1 - squares) * s.alternate
+            largest[f.enters[t]] = max(largest[f.enters[t]], by_turn[t] / load[f.enters[t]])
+        for c in range(channels):
+            load[c] *= _one_vc(s, largest[c])
     busiest = np.argmax(load)
     through, packets, latency = 0.0, 0.0, 0.0
     for k in range(len(f.turn)):
@@ -165,10 +177,13 @@ def _makespan(s: Service, f: Flows) -> float:
         if before[c] > 0:
             room += min(before[c], s.vcs * s.buffer * before[c] / flits[c])
     free = min(1.0, room / through)
-    alone = 0.0
+    alone, serial = 0.0, 0.0
     for source in range(len(f.alone)):
         alone = max(alone, f.alone[source] + f.tail[source])
-    return max(alone, at_link, free * at_link + (1 - free) * _drain(s, f))
+        serial += f.alone[source] + f.tail[source]
+    # Sharing never takes longer than one source after the other.
+    shared = max(alone, at_link, free * at_link + (1 - free) * _drain(s, f))
+    return max(alone, min(shared, serial))
 
 
 @compiled_with_arrays
