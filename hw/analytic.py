@@ -83,6 +83,14 @@ def analytic_makespan(packets: Packets, network: Network, router: Router) -> flo
     return float((starts + cycles).max())
 
 
+def cycles_per_flit(packet_flits: int, network: Network, router: Router) -> float:
+    """How long one link takes for a flit of a steady stream of packets."""
+    from .service import inject_cycles, link_cycles, service_of
+
+    service, flits = service_of(router, network, float(packet_flits)), float(packet_flits)
+    return link_cycles(service, flits, 1.0, inject_cycles(service, flits, 1), 1, 1, False) / flits
+
+
 def _makespans(
     phase: Ints, source: Ints, target: Ints, flits: Ints, packets: Ints, phases: int, packet_flits: float,
     network: Network, router: Router,
@@ -113,8 +121,8 @@ def _compiled(network: Network, router: Router, packet_flits: float) -> tuple[Se
     from .flows import Wires
     from .service import service_of
 
-    fields = (getattr(network, name) for name in Wires._fields)
-    return service_of(router, network, packet_flits), Wires(*map(np.ascontiguousarray, fields))
+    links = (network.neighbour, network.neighbour_port, network.delay, network.interval)
+    return service_of(router, network, packet_flits), Wires(*links, network.routing)
 
 
 def _column(name: str, given: Ints, length: int, limit: int) -> Ints:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .analytic import phase_makespans
+from .analytic import cycles_per_flit, phase_makespans
 from .chip import Chip
 from .errors import ChipError
 from .noc import Ints
@@ -76,9 +76,12 @@ class Communication:
         node, noc, flits = self.placement.node, self.chip.noc, self.routes.flits
         phase, source, target = self.transfers.phase, node[self.transfers.source], node[self.transfers.target]
         network, router = self.placement.network, noc.router
+        multicast = bool((self.routes.sent < flits).any())
         if self.latency_model == "analytic":
+            if multicast:
+                return self._busiest_cycles()
             return phase_makespans(phase, source, target, flits, self.phases, noc.packet_flits, network, router)
-        if (self.routes.sent < flits).any():
+        if multicast:
             raise ChipError(
                 f"chip {self.chip.name!r} multicasts, which cannot be simulated flit by flit. Take the analytic "
                 "latency, or set noc.multicast = false."
@@ -89,6 +92,15 @@ class Communication:
             packets = Packets.of_flows(source[rows], target[rows], flits[rows], noc.packet_flits)
             cycles[number] = simulate(packets, network, router).makespan_cycles
         return cycles
+
+    def _busiest_cycles(self) -> NDArray[np.float64]:
+        """Of multicasts: the busiest link, source or sink alone, and the way of the farthest transfer."""
+        noc, routes = self.chip.noc, self.routes
+        alone = noc.router.zero_load_cycles(routes.hops, np.asarray(noc.packet_flits), routes.delay_cycles)
+        farthest = np.zeros(self.phases)
+        np.maximum.at(farthest, self.transfers.phase, np.where(routes.flits > 0, alone, 0))
+        one_flit = cycles_per_flit(noc.packet_flits, self.placement.network, noc.router)
+        return np.maximum(routes.busiest_flits - noc.packet_flits, 0) * one_flit + farthest
 
     def _sum(self, values: Counts) -> NDArray[np.float64]:
         """Of the transfers of each phase."""

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiled import compiled_with_arrays
+from .network import Routing
 from .noc import Ints
+from .routes import port_towards
 from .service import Service, inject_cycles, input_cycles, link_cycles, source_cycles, tail_cycles
 
 Floats = NDArray[np.float64]
@@ -25,8 +27,7 @@ class Wires(NamedTuple):
     neighbour_port: Ints
     delay: Ints
     interval: Ints
-    next_port: NDArray[np.int8]
-    node_router: Ints
+    routing: Routing
 
 
 class Rows(NamedTuple):
@@ -119,10 +120,10 @@ def flows_of(s: Service, w: Wires, rows: Rows, first: int, last: int, turn_at: n
         for k in range(many):
             target = targets[k]
             row_of[target] = -1
-            end, at = w.node_router[target], w.node_router[source]
+            end, at = w.routing.node_router[target], w.routing.node_router[source]
             hops, cycles = 0, s.hop + 2
             while at != end:
-                port = w.next_port[at, target]
+                port = port_towards(w.routing, at, target)
                 cycles += s.hop + w.delay[at, port] - 1
                 hops += 1
                 at = w.neighbour[at, port]
@@ -138,10 +139,10 @@ def flows_of(s: Service, w: Wires, rows: Rows, first: int, last: int, turn_at: n
             cycles += tail_cycles(s, length)
             sent += sending
             farthest = max(farthest, cycles)
-            at, left, previous = w.node_router[source], hops + 1, -1
-            into = at * ports + w.next_port[at, source]
+            at, left, previous = w.routing.node_router[source], hops + 1, -1
+            into = at * ports + w.routing.node_port[source]
             while True:
-                port = w.next_port[at, target]
+                port = port_towards(w.routing, at, target)
                 way = into * ports + port
                 following = routers * ports + at * ports + port
                 if at != end:
@@ -172,8 +173,8 @@ def flows_of(s: Service, w: Wires, rows: Rows, first: int, last: int, turn_at: n
                     break
                 previous, into, at, left = share, following, w.neighbour[at, port], left - 1
         shares[sender - first + 1] = number
-        at = w.node_router[source]
-        injection[sender - first] = channel_at[at * ports + w.next_port[at, source]]
+        at = w.routing.node_router[source]
+        injection[sender - first] = channel_at[at * ports + w.routing.node_port[source]]
         alone[sender - first], tail[sender - first] = sent, farthest
 
     # Turns in order of the channel they leave.

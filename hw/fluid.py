@@ -12,6 +12,7 @@ import numpy as np
 from .compiled import compiled_with_arrays
 from .flows import Floats, Flows, Rows, Wires, flows_of
 from .noc import Ints
+from .routes import port_towards
 from .service import Service, inject_cycles, link_cycles, source_cycles
 
 LOST = 0.5
@@ -191,7 +192,7 @@ def makespans(s: Service, w: Wires, rows: Rows, phase_of: Ints, phases: int) -> 
     """Cycles of every phase; `phase_of` [senders] ascends."""
     routers, ports = w.neighbour.shape
     turn_at, share_at = np.full(routers * ports * ports, -1), np.full(routers * ports * ports, -1)
-    channel_at, row_of = np.full(2 * routers * ports, -1), np.full(len(w.node_router), -1)
+    channel_at, row_of = np.full(2 * routers * ports, -1), np.full(len(w.routing.node_router), -1)
     cycles = np.zeros(phases)
     first = 0
     while first < len(phase_of):
@@ -208,19 +209,19 @@ def makespans(s: Service, w: Wires, rows: Rows, phase_of: Ints, phases: int) -> 
 def backlogs(s: Service, w: Wires, source: Ints, target: Ints, flits: Ints) -> Floats:
     """Work of the busiest source or link of every packet and those before it, in the order given."""
     routers, ports = w.neighbour.shape
-    link, sender = np.zeros(routers * ports), np.zeros(len(w.node_router))
+    link, sender = np.zeros(routers * ports), np.zeros(len(w.routing.node_router))
     most, found = 0.0, np.zeros(len(source))
     for k in range(len(source)):
-        at, hops = w.node_router[source[k]], 0
-        while at != w.node_router[target[k]]:
-            at = w.neighbour[at, w.next_port[at, target[k]]]
+        at, hops = w.routing.node_router[source[k]], 0
+        while at != w.routing.node_router[target[k]]:
+            at = w.neighbour[at, port_towards(w.routing, at, target[k])]
             hops += 1
         inject = inject_cycles(s, flits[k], hops)
         sender[source[k]] += source_cycles(s, flits[k], 1.0, inject)
         most = max(most, sender[source[k]])
-        at = w.node_router[source[k]]
+        at = w.routing.node_router[source[k]]
         while True:
-            port = w.next_port[at, target[k]]
+            port = port_towards(w.routing, at, target[k])
             to_node = w.neighbour[at, port] < 0
             delay, interval = (1, 1) if to_node else (w.delay[at, port], w.interval[at, port])
             link[at * ports + port] += link_cycles(s, flits[k], 1.0, inject, delay, interval, to_node)

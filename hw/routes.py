@@ -65,12 +65,13 @@ def walk(transfers: Transfers, flit_bits: int, phases: int, network: Network, no
 
 
 @inlined
-def port_towards(routing: Routing, router: int, end: int) -> int:
-    """The port from one router towards another, which it is not."""
+def port_towards(routing: Routing, router: int, node: int) -> int:
+    """The port of a router towards a node; at the node's own router the port where it hangs."""
+    end = routing.node_router[node]
     port = routing.first_way[routing.first[router], routing.first[end]]
     if port == HERE:
         port = routing.second_way[routing.second[router], routing.second[end]]
-    return port
+    return port if port != HERE else routing.node_port[node]
 
 
 @compiled
@@ -102,7 +103,7 @@ def _walk(
         hops = delays = crossings = 0
         pitches = 0.0
         while router != end:
-            port = port_towards(routing, router, end)
+            port = port_towards(routing, router, target[row])
             link = router * ports + port
             hops += 1
             delays += delay[router, port]

@@ -81,6 +81,8 @@ def test_a_multicast_pays_shared_links_once() -> None:
     assert priced.flits.tolist() == [2]
     assert priced.flit_hops.tolist() == [2 * 4]
     assert priced.energy_pj.tolist() == [2 * (4 * LINK + 5 * ROUTER)]
+    # One VC passes a one-flit packet every three cycles; the second comes so long after the first, 4 hops away.
+    assert priced.latency_cycles.tolist() == [3 + chip_.noc.router.zero_load_cycles(4, 1)]
 
 
 def test_the_port_has_a_router_to_pass_and_a_channel_of_its_own() -> None:
