@@ -27,8 +27,8 @@ from rich.table import Table
 from cannon_fx.atomic import atomic_write_text
 from cannon_fx.hw import topologies
 from cannon_fx.hw.assignment import faq, spectral
+from cannon_fx.hw.grid import Grid
 from cannon_fx.hw.hilbert import hilbert
-from cannon_fx.hw.noc import Mesh
 from cannon_fx.hw.objective import Objective
 from cannon_fx.hw.optimise import optimise
 
@@ -92,7 +92,7 @@ def methods(edge: int, seed: int) -> dict[str, Callable[[Objective], np.ndarray]
     grid = np.arange(edge * edge).reshape(edge, edge)
     snake = grid.copy()
     snake[1::2] = snake[1::2, ::-1]
-    curves = {"row-major": grid.ravel(), "snake": snake.ravel(), "hilbert": hilbert(Mesh(edge, edge))}
+    curves = {"row-major": grid.ravel(), "snake": snake.ravel(), "hilbert": hilbert(Grid(edge, edge))}
     starts = {name: np.append(curve, edge * edge) for name, curve in curves.items()}
     start = starts["hilbert"]
     found: dict[str, Callable[[Objective], np.ndarray]] = {

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cannon_fx.hw.arrays import Ints
 from cannon_fx.hw.communication import Communication, LatencyModel, communicate, energy_pj
-from cannon_fx.hw.noc import Ints
 from cannon_fx.hw.transfers import Transfers
 from cannon_fx.layer import Layer
 from cannon_fx.plans import Keep, Move, Plan

@@ -12,6 +12,7 @@ import numpy as np
 
 from cannon_fx.atomic import atomic_write_text
 from cannon_fx.errors import RunError
+from cannon_fx.hw.arrays import Ints
 from cannon_fx.hw.exchange.booksim import to_booksim
 from cannon_fx.hw.exchange.noxim import to_noxim
 from cannon_fx.hw.exchange.perfetto import SimulatedPhase, to_perfetto
@@ -19,7 +20,6 @@ from cannon_fx.hw.exchange.siam import to_siam_trace
 from cannon_fx.hw.exchange.tt_npe import to_tt_npe
 from cannon_fx.hw.network import Network
 from cannon_fx.hw.network_spec import NetworkSpec
-from cannon_fx.hw.noc import Ints
 from cannon_fx.hw.router import Router
 from cannon_fx.hw.simulator import Simulation, simulate
 from cannon_fx.hw.traffic import Packets

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from cannon_fx.hw.noc import Ints
+from cannon_fx.hw.arrays import Ints
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
+from cannon_fx.hw.arrays import Ints
 from cannon_fx.hw.chip import Chip
-from cannon_fx.hw.noc import Ints
 from cannon_fx.hw.placement import Placement
 from cannon_fx.layer import Layer
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import Ints
 from .errors import ChipError
 from .network import Network
-from .noc import Ints
 from .router import Router
 from .traffic import Packets
 

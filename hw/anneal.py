@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import Floats, Ints
 from .compiled import compiled, inlined
-from .noc import Ints
-from .objective import Floats, Objective
+from .objective import Objective
 
 HOT, COLD = 0.3, 3e-4
 """First and last temperature, as shares of the mean change by a random move."""

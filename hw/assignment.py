@@ -9,7 +9,7 @@ import numpy as np
 from scipy.linalg import eigh  # type: ignore[import-untyped]
 from scipy.optimize import quadratic_assignment  # type: ignore[import-untyped]
 
-from .noc import Ints
+from .arrays import Ints
 from .objective import Objective
 
 CHAIN = 1e-3

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .analytic import cycles_per_flit, phase_makespans
+from .arrays import Ints
 from .chip import Chip
 from .errors import ChipError
-from .noc import Ints
 from .placement import Placement
 from .routes import Routes, walk
 from .simulator import simulate

@@ -7,12 +7,12 @@ from typing import Any
 
 from .chip import Chip
 from .errors import ChipError
+from .grid import Grid
 from .network import Network
 from .network_spec import NetworkSpec
-from .noc import Mesh
 
 
-def fabric(chip: Chip, tiles: int) -> tuple[Network, Mesh]:
+def fabric(chip: Chip, tiles: int) -> tuple[Network, Grid]:
     """The network, and the grid on which its nodes but the port stand, node = y * columns + x.
 
     Raises ChipError when the chip has a size, and fewer places than `tiles`.
@@ -27,7 +27,7 @@ def fabric(chip: Chip, tiles: int) -> tuple[Network, Mesh]:
     x, y = chip.noc.port
     across = spec.block[0] if spec.topology == "cmesh" else 1
     port = 0 if spec.topology == "tree" else y * (spec.columns // across) + x
-    return spec.build().with_node(port), Mesh(spec.columns, spec.rows)
+    return spec.build().with_node(port), Grid(spec.columns, spec.rows)
 
 
 def spec_of(chip: Chip, tiles: int) -> NetworkSpec:

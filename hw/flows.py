@@ -9,15 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .arrays import Floats, Ints
 from .compiled import compiled_with_arrays
 from .network import Routing
-from .noc import Ints
 from .routes import port_towards
 from .service import Service, inject_cycles, input_cycles, link_cycles, source_cycles, tail_cycles
-
-Floats = NDArray[np.float64]
 
 
 class Wires(NamedTuple):

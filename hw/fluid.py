@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .arrays import Floats, Ints
 from .compiled import compiled_with_arrays
-from .flows import Floats, Flows, Rows, Wires, flows_of
-from .noc import Ints
+from .flows import Flows, Rows, Wires, flows_of
 from .routes import port_towards
 from .service import Service, inject_cycles, link_cycles, source_cycles
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .noc import Ints, Mesh
+from .arrays import Ints
+from .grid import Grid
 
 Vector = tuple[int, int]
 
 
-def hilbert(grid: Mesh) -> Ints:
+def hilbert(grid: Grid) -> Ints:
     """The grid's places along the curve, int64 [routers], from place 0 to the far end of the longer side.
 
     Each place is a neighbour of the one before, except for at most one diagonal step (two hops), which comes only
@@ -19,7 +20,7 @@ def hilbert(grid: Mesh) -> Ints:
     """
     wide = grid.columns >= grid.rows
     sides = ((1, 0), grid.columns, (0, 1), grid.rows) if wide else ((0, 1), grid.rows, (1, 0), grid.columns)
-    return np.fromiter((y * grid.columns + x for x, y in _walk((0, 0), *sides)), np.int64, grid.routers)
+    return np.fromiter((y * grid.columns + x for x, y in _walk((0, 0), *sides)), np.int64, grid.places)
 
 
 def _go(at: Vector, step: Vector, count: int) -> Vector:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .noc import Ints
+from .arrays import Ints
 
 ANY_VC = -1
 """VC class of a packet that may take every VC."""

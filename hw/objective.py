@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .arrays import Floats, Ints
 from .errors import ChipError
 from .network import Network
-from .noc import Ints
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

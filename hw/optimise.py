@@ -8,10 +8,10 @@ from typing import Any, Literal, get_args
 from numpy.typing import NDArray
 
 from .anneal import anneal
+from .arrays import Ints
 from .assignment import faq, spectral
 from .errors import ChipError
 from .network import Network
-from .noc import Ints
 from .objective import Objective
 
 Method = Literal["spectral", "faq", "annealed"]

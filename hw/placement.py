@@ -7,12 +7,13 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from .arrays import Ints
 from .chip import Chip
 from .errors import ChipError
 from .fabric import fabric
+from .grid import Grid
 from .hilbert import hilbert
 from .network import Network
-from .noc import Ints, Mesh
 
 Order = Literal["row-major", "snake", "hilbert"]
 
@@ -28,7 +29,7 @@ class Placement:
     """
 
     network: Network
-    grid: Mesh
+    grid: Grid
     node: Ints
 
     @property
@@ -51,7 +52,7 @@ def place(chip: Chip, tiles: int, order: Order = "snake") -> Placement:
     if order not in get_args(Order):
         raise ChipError(f"unknown placement order {order!r}: choose one of {', '.join(get_args(Order))}.")
     network, grid = fabric(chip, tiles)
-    nodes = np.arange(grid.routers).reshape(grid.rows, grid.columns)
+    nodes = np.arange(grid.places).reshape(grid.rows, grid.columns)
     if order == "snake":
         nodes[1::2] = nodes[1::2, ::-1].copy()
     curve = hilbert(grid) if order == "hilbert" else nodes.ravel()

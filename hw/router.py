@@ -10,9 +10,9 @@ from typing import Annotated, Any, Self, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from .arrays import Ints
 from .errors import ChipError
 from .network import Ways
-from .noc import Ints
 
 Delay = Annotated[int, Field(ge=0, le=1000, strict=True)]
 Stage = Annotated[int, Field(ge=1, le=1000, strict=True)]

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import Ints
 from .compiled import compiled, inlined
 from .network import HERE, Network, Routing
-from .noc import Ints
 from .transfers import Transfers
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .arrays import Ints
 from .errors import ChipError
 from .network import Network
-from .noc import Ints
 from .router import Router
 from .sim import kernel
 from .sim.state import PORT, Layout, Memory, Settings, lay_out

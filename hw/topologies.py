@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array  # type: ignore[import-untyped]
 from scipy.sparse.csgraph import shortest_path  # type: ignore[import-untyped]
 
+from .arrays import Ints
 from .errors import ChipError
+from .grid import EAST, NORTH, SOUTH, STEP, WEST
 from .network import HERE, Network, Routing
-from .noc import EAST, NORTH, SOUTH, STEP, WEST, Ints
 
 MOST_PORTS = 62
 """Ports of a router that the simulator's masks hold."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .arrays import Ints
 from .errors import ChipError
-from .noc import Ints
 
 MOST = 10**15
 """The largest number in a trace: far above any cycle count, far below what overflows."""

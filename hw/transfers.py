@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .noc import Ints
+from .arrays import Ints
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from cannon_fx.commands import interruptible, read_text, say
 
 if TYPE_CHECKING:
+    from cannon_fx.hw.arrays import Ints
     from cannon_fx.hw.network import Network
     from cannon_fx.hw.network_spec import NetworkSpec
-    from cannon_fx.hw.noc import Ints
     from cannon_fx.hw.router import Router
     from cannon_fx.hw.simulator import Simulation
     from cannon_fx.hw.traffic import Packets

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from cannon_fx.cost import all_transfers
+from cannon_fx.hw.arrays import Ints
 from cannon_fx.hw.communication import communicate, energy_pj
-from cannon_fx.hw.noc import Ints
 from cannon_fx.plans import Keep, Plan
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..arrays import Ints
 from ..errors import ChipError
-from ..noc import Ints
 from ..traffic import MOST
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..arrays import Ints
 from ..errors import ChipError
 from ..network_spec import NetworkSpec
-from ..noc import Ints
 from ..traffic import Packets
 
 RESET_CYCLES = 1000

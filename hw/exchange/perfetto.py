@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import Ints
 from ..errors import ChipError
 from ..network import Network
-from ..noc import Ints
 from ..simulator import Simulation
 from ..traffic import Packets
 

@@ -11,9 +11,9 @@ import json
 
 import numpy as np
 
+from ..arrays import Ints
 from ..errors import ChipError
 from ..network_spec import NetworkSpec
-from ..noc import Ints
 from ..traffic import Packets
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from cannon_fx.hw.analytic import analytic_makespan, phase_makespans
 from cannon_fx.hw.errors import ChipError
+from cannon_fx.hw.fluid import SETTLED
 from cannon_fx.hw.network import Network
 from cannon_fx.hw.router import Router
 from cannon_fx.hw.simulator import simulate
@@ -130,7 +131,17 @@ def test_order_of_rows_means_nothing(data: st.DataObject, network: Network, mode
     shuffled = list(rows)
     order.shuffle(shuffled)
     found = [of_phases([0] * len(rows), *zip(*some, strict=True), network, model)[0] for some in (rows, shuffled)]
-    assert found[0] == pytest.approx(found[1], rel=0.05)
+    assert found[0] == pytest.approx(found[1], rel=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data(), network=networks, model=routers)
+def test_phases_do_not_see_each_other(data: st.DataObject, network: Network, model: Router) -> None:
+    parts = [data.draw(transfers(network.nodes)) for _ in range(3)]
+    together = [(phase, *row) for phase, rows in enumerate(parts) for row in rows]
+    found = of_phases(*zip(*data.draw(st.permutations(together)), strict=True), network, model)
+    alone = [of_phases([0] * len(rows), *zip(*rows, strict=True), network, model)[0] for rows in parts]
+    assert found == pytest.approx(alone, rel=1e-9)
 
 
 @settings(max_examples=40, deadline=None)
@@ -138,7 +149,8 @@ def test_order_of_rows_means_nothing(data: st.DataObject, network: Network, mode
 def test_twice_the_traffic_takes_longer(data: st.DataObject, model: Router) -> None:
     source, target, flits = np.array(data.draw(transfers(64))).T
     once, twice = (of_phases(flits * 0, source, target, flits * 4 * many, MESH, model)[0] for many in (1, 2))
-    assert once <= twice <= 2 * once + 1
+    # Rates count as found when a round changes them by less than SETTLED.
+    assert once <= twice <= (1 + SETTLED) * 2 * once + 1
 
 
 @settings(max_examples=40, deadline=None)

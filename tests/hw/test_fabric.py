@@ -10,7 +10,7 @@ import pytest
 from cannon_fx.hw.chip import Chip
 from cannon_fx.hw.errors import ChipError
 from cannon_fx.hw.fabric import fabric
-from cannon_fx.hw.noc import Mesh
+from cannon_fx.hw.grid import Grid
 
 NOP = {"chiplet_columns": 4, "chiplet_rows": 2, "link_cycles": 5, "cycles_per_flit": 2, "pj_per_bit": 0.5}
 
@@ -62,17 +62,17 @@ def test_other_topologies_are_sized_to_their_tiles(
     network, found = fabric(chip(**options), tiles)
     assert (found.columns, found.rows) == grid
     assert network.routers == routers
-    assert network.nodes == found.routers + 1
-    assert found.routers >= tiles
+    assert network.nodes == found.places + 1
+    assert found.places >= tiles
 
 
 def test_nodes_stand_on_the_grid_in_order() -> None:
     network, grid = fabric(chip(topology="cmesh", concentration=4, port=(1, 0)), 16)
-    x, y = grid.coordinates(np.arange(grid.routers))
+    x, y = grid.coordinates(np.arange(grid.places))
     assert network.node_router[:-1].tolist() == (y // 2 * 2 + x // 2).tolist()
     assert network.node_router[-1] == 1
     assert network.place.tolist() == [[0, 0], [2, 0], [0, 2], [2, 2]]
-    assert grid == Mesh(4, 4)
+    assert grid == Grid(4, 4)
 
 
 def test_a_size_that_cuts_a_chiplet_is_refused() -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cannon_fx.hw.grid import Grid
 from cannon_fx.hw.hilbert import hilbert
-from cannon_fx.hw.noc import Mesh
 
 
 @pytest.mark.parametrize("columns", range(1, 25))
 def test_visits_every_place_once_and_takes_at_most_one_diagonal_step(columns: int) -> None:
     for rows in range(1, 25):
-        curve = hilbert(Mesh(columns, rows))
+        curve = hilbert(Grid(columns, rows))
         assert np.sort(curve).tolist() == list(range(columns * rows))
         assert curve[0] == 0
         x, y = curve % columns, curve // columns
@@ -24,7 +24,7 @@ def test_visits_every_place_once_and_takes_at_most_one_diagonal_step(columns: in
 
 
 def test_the_smallest_square_is_a_bracket() -> None:
-    assert hilbert(Mesh(2, 2)).tolist() == [0, 2, 3, 1]
+    assert hilbert(Grid(2, 2)).tolist() == [0, 2, 3, 1]
 
 
 def mean_distance(curve: np.ndarray, edge: int, apart: int) -> float:
@@ -38,4 +38,4 @@ def test_keeps_far_tiles_of_the_order_nearer_than_rows_do(edge: int) -> None:
     snake = np.arange(edge**2).reshape(edge, edge)
     snake[1::2] = snake[1::2, ::-1].copy()
     for apart in (edge // 4, edge // 2, edge - 1):
-        assert mean_distance(hilbert(Mesh(edge, edge)), edge, apart) < mean_distance(snake.ravel(), edge, apart)
+        assert mean_distance(hilbert(Grid(edge, edge)), edge, apart) < mean_distance(snake.ravel(), edge, apart)

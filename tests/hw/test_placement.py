@@ -46,7 +46,7 @@ def test_every_tile_has_a_place_of_its_own(order: Any, tiles: int) -> None:
     placement = place(chip(port=(2, 1)), tiles, order)
     nodes = placement.node[:-1].tolist()
     assert placement.tiles == len(set(nodes)) == tiles
-    assert 0 <= min(nodes) <= max(nodes) < placement.grid.routers
+    assert 0 <= min(nodes) <= max(nodes) < placement.grid.places
     assert placement.network.node_router[placement.node[PORT]] == 1 * placement.grid.columns + 2
 
 
