@@ -71,17 +71,6 @@ def test_a_packet_created_later_ends_later() -> None:
     assert analytic_makespan(late, MESH, Router()) == analytic_makespan(early, MESH, Router()) + 1000
 
 
-def test_phases_do_not_see_each_other() -> None:
-    first = ([0, 0, 0], [0, 1, 9], [5, 5, 5], [40, 8, 300])
-    second = ([0, 0], [7, 8], [60, 60], [100, 1])
-    both = [list(a) + [value + (k == 0) * 2 for value in b] for k, (a, b) in enumerate(zip(first, second, strict=True))]
-    model = Router(num_vcs=1, vc_buf_size=4)
-    together = of_phases(*both, MESH, model)
-    alone = [*of_phases(*first, MESH, model), *of_phases(*second, MESH, model)]
-    assert [together[0], together[2]] == pytest.approx(alone)
-    assert together[1] == 0
-
-
 def test_of_phases_and_of_a_trace_are_one_model() -> None:
     flits = np.zeros((64, 64), np.int64)
     flits[:6, 20:29] = 16
