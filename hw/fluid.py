@@ -27,8 +27,8 @@ STEP = 0.4
 
 
 @compiled_with_arrays
-def _one_vc(s: Service, largest: float) -> float:
-    """Time that packets occupy a single VC, over that of packets from one input.
+def _turns(s: Service, largest: float) -> float:
+    """Time that packets occupy the VCs of a link, over that of packets from one input.
 
     `largest` is the greatest share of one input. Inputs with packets take turns, so two packets in a row come from
     the same one only when it has more than half of them.
@@ -87,12 +87,10 @@ def _rates(
                 factor = min(factor, 1 / (inputs[c] + blocked) if s.vcs == 1 else s.internal_speedup / inputs[c])
             grows[c] = factor
             if used[c] > 0:
-                if s.vcs == 1:
-                    capacity[c] = 1 / _one_vc(s, largest[c])
-                else:
+                capacity[c] = min(1 / _turns(s, largest[c]), factor * used[c])
+                if s.vcs > 1:
                     switch = s.internal_speedup * (1 - LOST / s.input_speedup * wasted[c])
-                    capacity[c] = min(1.0, switch * used[c] / held[c])
-                capacity[c] = min(capacity[c], factor * used[c])
+                    capacity[c] = min(capacity[c], switch * used[c] / held[c])
         change = 0.0
         for source in live:
             new = min(1 / f.alone[source], rates[source] * grows[f.injection[source]])
@@ -156,11 +154,10 @@ def _makespan(s: Service, f: Flows) -> float:
         load[f.enters[f.turn[k]]] += f.work[k]
         by_turn[f.turn[k]] += f.work[k]
         flits[f.leaves[f.turn[k]]] += f.flits[k]
-    if s.vcs == 1:
-        for t in range(len(by_turn)):
-            largest[f.enters[t]] = max(largest[f.enters[t]], by_turn[t] / load[f.enters[t]])
-        for c in range(channels):
-            load[c] *= _one_vc(s, largest[c])
+    for t in range(len(by_turn)):
+        largest[f.enters[t]] = max(largest[f.enters[t]], by_turn[t] / load[f.enters[t]])
+    for c in range(channels):
+        load[c] *= _turns(s, largest[c])
     busiest = np.argmax(load)
     through, packets, latency = 0.0, 0.0, 0.0
     for k in range(len(f.turn)):
@@ -182,9 +179,8 @@ def _makespan(s: Service, f: Flows) -> float:
     for source in range(len(f.alone)):
         alone = max(alone, f.alone[source] + f.tail[source])
         serial += f.alone[source] + f.tail[source]
-    # Sharing never takes longer than one source after the other.
-    shared = max(alone, at_link, free * at_link + (1 - free) * _drain(s, f))
-    return max(alone, min(shared, serial))
+    coupled = min(_drain(s, f), serial)  # sharing never takes longer than one source after the other
+    return max(alone, at_link, free * at_link + (1 - free) * coupled)
 
 
 @compiled_with_arrays

@@ -33,7 +33,7 @@ class Service(NamedTuple):
     internal_speedup: float
     input_speedup: float
     alternate: float
-    """time that a packet occupies a single VC when the next comes from another input, over that when it does not"""
+    """time that a packet occupies a link when the next comes from another input, over that when it does not"""
 
 
 def service_of(router: Router, network: Network, packet_flits: float) -> Service:
@@ -46,16 +46,22 @@ def service_of(router: Router, network: Network, packet_flits: float) -> Service
     head = 1 + (front - 1) / speed + batch
     round_trip = 3 + router.credit_delay + router.crossbar_delay + front / speed + batch
     credits = packet_flits * round_trip / router.vc_buf_size
-    alternate = max(packet_flits - 1 + allocation / speed, credits) / max(packet_flits - 1 + front / speed, credits)
-    if router.wait_for_tail_credit:
-        alternate = 1.0
+    vcs = max(1, router.num_vcs // network.vc_classes)
+    turn, same = (
+        # As link_cycles; between packets from different inputs only allocation is left.
+        max(packet_flits, max((packet_flits * router.sw_alloc_delay + stage - 1) / speed, credits) / vcs)
+        for stage in (allocation, front)
+    )
+    # A head that waits for a batch of several VCs to be routed is not routed while another is sent.
+    waits = router.wait_for_tail_credit or (vcs > 1 and router.routing_delay > 1)
+    alternate = 1.0 if waits else turn / same
     return Service(
-        vcs=float(max(1, router.num_vcs // network.vc_classes)),
+        vcs=float(vcs),
         buffer=float(router.vc_buf_size),
         head=head,
         head_wait=(front - router.sw_alloc_delay) / speed,
         round_trip=round_trip,
-        hop=float(front + router.crossbar_delay + 1),
+        hop=float(router.zero_load_cycles(1, 1) - router.zero_load_cycles(0, 1)),
         switch=float(router.sw_alloc_delay),
         tail_credit=float(router.wait_for_tail_credit),
         internal_speedup=speed,

@@ -185,9 +185,12 @@ def test_numbering_routers_and_nodes_anew_changes_nothing(
     moved = replace(
         network,
         neighbour=np.where(network.neighbour >= 0, router[network.neighbour], -1)[was],
-        next_port=network.next_port[was][:, node_was],
-        vc_class=network.vc_class[was][:, node_was],
-        node_router=router[network.node_router][node_was],
+        routing=network.routing._replace(
+            first=network.routing.first[was],
+            second=network.routing.second[was],
+            node_router=router[network.node_router][node_was],
+            node_port=network.routing.node_port[node_was],
+        ),
         **{key: getattr(network, key)[was] for key in ("neighbour_port", "delay", "interval", "length", "package")},
     )
     again = simulate(replace(packets, source=node[packets.source], target=node[packets.target]), moved, model)
