@@ -28,6 +28,7 @@ from rich.table import Table
 
 from cannon_fx.atomic import atomic_write_text
 from cannon_fx.hw import topologies
+from cannon_fx.hw.analytic import analytic_makespan
 from cannon_fx.hw.errors import ChipError
 from cannon_fx.hw.router import Router
 from cannon_fx.hw.simulator import simulate
@@ -65,11 +66,10 @@ def traces(reference: dict[str, Any]) -> list[dict[str, Any]]:
         packets, network = Packets.load(DATA / f"{name}.txt"), topologies.mesh(case["k"], case["k"])
         for config, router in routers(reference).items():
             found, booksim = simulate(packets, network, router), case["results"][config]
-            for what, theirs, ours in (
-                ("makespan", booksim["makespan"], found.makespan_cycles),
-                ("mean latency", booksim["packet_latency_avg"], found.mean_packet_latency_cycles),
-            ):
-                rows.append(row(name, config, what, theirs, {"simulated": ours}))
+            makespans = {"simulated": found.makespan_cycles, "analytic": analytic_makespan(packets, network, router)}
+            latencies = {"simulated": found.mean_packet_latency_cycles, "analytic": None}
+            rows.append(row(name, config, "makespan", booksim["makespan"], makespans))
+            rows.append(row(name, config, "mean latency", booksim["packet_latency_avg"], latencies))
     return rows
 
 
@@ -117,12 +117,12 @@ def rates(reference: dict[str, Any], options: Options) -> list[dict[str, Any]]:
     return rows
 
 
-def row(case: str, config: str, what: str, booksim: float, models: dict[str, float]) -> dict[str, Any]:
-    """A row of the validation table: BookSim2's figure, and each model's with its difference in percent."""
+def row(case: str, config: str, what: str, booksim: float, models: dict[str, float | None]) -> dict[str, Any]:
+    """A row of the validation table: BookSim2's figure, and each model's, if it has one, with its difference."""
     found: dict[str, Any] = {"case": case, "config": config, "what": what, "booksim2": booksim}
     for model, value in models.items():
-        found[model] = round(value, 4)
-        found[f"{model}_percent"] = round(100 * (value / booksim - 1), 4)
+        found[model] = None if value is None else round(value, 4)
+        found[f"{model}_percent"] = None if value is None else round(100 * (value / booksim - 1), 4)
     return found
 
 
@@ -131,7 +131,8 @@ def summarise(validation: dict[str, list[dict[str, Any]]], configs: list[str], m
     summary = []
     for group, found in validation.items():
         for config in configs:
-            misses = [abs(r[f"{model}_percent"]) for r in found if r["config"] == config]
+            known = [r.get(f"{model}_percent") for r in found if r["config"] == config]
+            misses = [abs(miss) for miss in known if miss is not None]
             if misses:
                 summary.append(
                     {
@@ -198,7 +199,8 @@ def compile_times() -> list[dict[str, Any]]:
 def markdown(rows: list[dict[str, Any]]) -> str:
     """A table with a column per key."""
     lines = ["| " + " | ".join(key.replace("_", " ") for key in rows[0]) + " |", "|---" * len(rows[0]) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(map(str, r.values())) + " |" for r in rows)]) + "\n"
+    cells = (["" if value is None else str(value) for value in r.values()] for r in rows)
+    return "\n".join([*lines, *("| " + " | ".join(line) + " |" for line in cells)]) + "\n"
 
 
 def tables(result: dict[str, Any]) -> str:
@@ -220,10 +222,13 @@ def picture(result: dict[str, Any], path: Path) -> None:
     for (group, rows), color in zip(result["validation"].items(), ("tab:blue", "tab:green", "tab:red"), strict=True):
         marker, size = styles[group]
         left.scatter([r["booksim2"] for r in rows], [r["simulated"] for r in rows], size, [color], marker, label=group)
+    guessed = [r for r in result["validation"]["trace"] if r["analytic"] is not None]
+    theirs, ours = [r["booksim2"] for r in guessed], [r["analytic"] for r in guessed]
+    left.scatter(theirs, ours, 30, ["black"], "x", linewidths=0.8, label="trace, analytic")
     ends = [15, 6000]
     left.plot(ends, ends, color="gray", linewidth=0.8, zorder=0)
     left.fill_between(ends, [0.9 * e for e in ends], [1.1 * e for e in ends], color="gray", alpha=0.15, label="±10 %")
-    left.set(xscale="log", yscale="log", xlabel="BookSim2, cycles", ylabel="simulated, cycles", xlim=ends, ylim=ends)
+    left.set(xscale="log", yscale="log", xlabel="BookSim2, cycles", ylabel="ours, cycles", xlim=ends, ylim=ends)
     left.legend()
     curves: dict[str, list[tuple[float, float, float]]] = {}
     for r in result["validation"]["below saturation"] + result["validation"]["near saturation"]:
@@ -261,7 +266,11 @@ def main(options: Options) -> None:
         "schema": 2,
         "command": "python benchmarks/noc.py",
         "device": f"cpu, 1 thread, {platform.machine()}",
-        "summary": summarise(validation, list(reference["configs"]), "simulated"),
+        "summary": [
+            line
+            for model in ("simulated", "analytic")
+            for line in summarise(validation, list(reference["configs"]), model)
+        ],
         "validation": validation,
         "speed": speed(reference, options),
         "compile": compile_times(),
