@@ -26,6 +26,8 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/digits.py
 	$(BIN)/python benchmarks/planning.py
 	$(BIN)/python benchmarks/noc.py
+	$(BIN)/python benchmarks/analytic.py
+	$(BIN)/python benchmarks/pricing.py
 	$(BIN)/python benchmarks/energy.py
 	$(BIN)/python benchmarks/placement.py
 

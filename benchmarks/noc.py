@@ -221,10 +221,12 @@ def picture(result: dict[str, Any], path: Path) -> None:
     styles = {"trace": ("o", 16), "below saturation": (".", 40), "near saturation": ("^", 22)}
     for (group, rows), color in zip(result["validation"].items(), ("tab:blue", "tab:green", "tab:red"), strict=True):
         marker, size = styles[group]
-        left.scatter([r["booksim2"] for r in rows], [r["simulated"] for r in rows], size, [color], marker, label=group)
+        left.scatter(
+            [r["booksim2"] for r in rows], [r["simulated"] for r in rows], size, [color], marker=marker, label=group
+        )
     guessed = [r for r in result["validation"]["trace"] if r["analytic"] is not None]
     theirs, ours = [r["booksim2"] for r in guessed], [r["analytic"] for r in guessed]
-    left.scatter(theirs, ours, 30, ["black"], "x", linewidths=0.8, label="trace, analytic")
+    left.scatter(theirs, ours, 30, "black", marker="x", linewidths=0.8, label="trace, analytic")
     ends = [15, 6000]
     left.plot(ends, ends, color="gray", linewidth=0.8, zorder=0)
     left.fill_between(ends, [0.9 * e for e in ends], [1.1 * e for e in ends], color="gray", alpha=0.15, label="±10 %")
