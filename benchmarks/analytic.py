@@ -21,9 +21,10 @@ from rich.table import Table
 
 from cannon_fx.atomic import atomic_write_text
 from cannon_fx.hw.analytic import analytic_makespan, phase_makespans
+from cannon_fx.hw.network import Network
 from cannon_fx.hw.router import Router
 from cannon_fx.hw.simulator import simulate
-from cannon_fx.hw.topologies import mesh
+from cannon_fx.hw.topologies import chiplets, cmesh, mesh, ring, torus, tree
 from cannon_fx.hw.traffic import Packets, synthetic
 
 DATA = Path(__file__).parents[1] / "tests" / "data" / "noc"
@@ -36,6 +37,8 @@ class Options:
     """The first half of the seeds was looked at while the model was made, the second only reported."""
 
     cases: int = 480
+    others: int = 40
+    """cases on each network that is no mesh"""
     repeats: int = 5
     """of each timing; the fastest counts, since other programs only ever make it slower"""
     out: Path = Path(__file__).parent / "results" / "analytic.json"
@@ -137,27 +140,36 @@ def some_router(rng: np.random.Generator) -> Router:
     return Router.of(one(*kinds)())
 
 
-def against_the_simulator(seeds: range) -> list[dict[str, Any]]:
+def against_the_simulator(seeds: range, fixed: tuple[str, Network, int, int] | None = None) -> list[dict[str, Any]]:
+    """A random case per seed, on a random mesh or on a given network (name, network, columns and rows of nodes)."""
     rows = []
     for seed in seeds:
         rng = np.random.default_rng(seed)
         columns, lines = MESHES[int(rng.integers(len(MESHES)))]
+        name, network, columns, lines = fixed or (f"mesh {columns}x{lines}", mesh(columns, lines), columns, lines)
         length, family = int(rng.choice([1, 2, 4, 8, 16])), FAMILIES[seed % len(FAMILIES)]
         packets, router = some_packets(rng, family, columns, lines, length), some_router(rng)
-        if not len(packets):
+        if not len(packets) or router.num_vcs < network.vc_classes:
             continue
-        network = mesh(columns, lines)
         exact, ours = simulate(packets, network, router).makespan_cycles, analytic_makespan(packets, network, router)
-        setting = router.model_dump(exclude_defaults=True)
         facts = {
             "seed": seed,
             "family": family,
-            "mesh": f"{columns}x{lines}",
+            "network": name,
             "packet_flits": length,
-            "router": setting,
+            "router": router.model_dump(exclude_defaults=True),
         }
         rows.append(facts | {"vcs": router.num_vcs, "simulated": exact, "analytic": round(ours, 1)} | miss(ours, exact))
     return rows
+
+
+OTHERS = (
+    ("torus 8x8", torus(8, 8), 8, 8),
+    ("ring of 16", ring(16), 16, 1),
+    ("cmesh 4x4 of 2x2", cmesh(4, 4), 8, 8),
+    ("tree of 32", tree(32), 32, 1),
+    ("chiplets 2x2 of 4x4", chiplets(2, 2, 4, 4, package_cycles=8, package_interval=4), 8, 8),
+)
 
 
 def summary(what: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -250,6 +262,8 @@ def main(options: Options) -> None:
     for low, high in ((1, 1), (2, 4), (8, 16)):
         sums.append(summary(f"held out, {low} to {high} VCs", [r for r in held_out if low <= r["vcs"] <= high]))
     sums += [summary(f"held out, {f}", [r for r in held_out if r["family"] == f]) for f in FAMILIES]
+    others = {network[0]: against_the_simulator(range(1000, 1000 + options.others), network) for network in OTHERS}
+    sums += [summary(name, rows) for name, rows in others.items()]
     timings = speed(options)
     for rows in (booksim, sums, timings):
         print_rows(console, rows)
@@ -261,6 +275,7 @@ def main(options: Options) -> None:
         "speed": timings,
         "traces": booksim,
         "held_out": held_out,
+        "other_networks": [row for rows in others.values() for row in rows],
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_text(options.out, json.dumps(result, indent=1) + "\n")

@@ -80,7 +80,10 @@ def analytic_makespan(packets: Packets, network: Network, router: Router) -> flo
     flits = packets.flits[row]
     each = np.ones_like(flits)
     cycles = _makespans(start, source[row], target[row], flits, each, len(starts), length, network, router)
-    return float((starts + cycles).max())
+    # What is alone in the network does not show in a backlog: no packet comes before its own time and way allow.
+    ways = network.ways(source, target)
+    alone = time + router.zero_load_cycles(ways.links, packets.flits, ways.link_cycles)
+    return float(max((starts + cycles).max(), alone.max()))
 
 
 def cycles_per_flit(packet_flits: int, network: Network, router: Router) -> float:

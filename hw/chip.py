@@ -94,7 +94,7 @@ class Noc(_Section):
         if self.topology == "cmesh" and self.concentration < 2:
             raise ValueError("a cmesh has at least 2 tiles per router: give concentration = 2 or more")
         if self.topology == "tree" and self.concentration < 2:
-            raise ValueError("a tree has at least 2 branches: give concentration = 2 or more")
+            raise ValueError(f"a tree has {self.concentration} branches per router: give concentration = 2 or more")
         if self.topology not in ("cmesh", "tree") and self.concentration > 1:
             raise ValueError(f"a {self.topology} has one tile per router: leave concentration out")
         if self.topology in ("torus", "ring") and self.router.num_vcs < 2:
@@ -245,4 +245,6 @@ def _describe(problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         return f"{where} is not a key of a chip description"
     what = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {what[0].lower()}{what[1:]}" + (f" (got {problem['input']!r})" if problem["loc"] else "")
+    return f"{where}: {what[0].lower()}{what[1:]}" + (
+        "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r})"
+    )

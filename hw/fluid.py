@@ -179,6 +179,8 @@ def _makespan(s: Service, f: Flows) -> float:
     for source in range(len(f.alone)):
         alone = max(alone, f.alone[source] + f.tail[source])
         serial += f.alone[source] + f.tail[source]
+    if s.circles:
+        return max(alone, at_link)
     coupled = min(_drain(s, f), serial)  # sharing never takes longer than one source after the other
     return max(alone, at_link, free * at_link + (1 - free) * coupled)
 

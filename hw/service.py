@@ -34,6 +34,8 @@ class Service(NamedTuple):
     input_speedup: float
     alternate: float
     """time that a packet occupies a link when the next comes from another input, over that when it does not"""
+    circles: bool
+    """channels may wait for each other in a circle, but for classes of VCs: back-pressure has no end to start from"""
 
 
 def service_of(router: Router, network: Network, packet_flits: float) -> Service:
@@ -67,6 +69,7 @@ def service_of(router: Router, network: Network, packet_flits: float) -> Service
         internal_speedup=speed,
         input_speedup=float(router.input_speedup),
         alternate=alternate,
+        circles=network.vc_classes > 1,
     )
 
 

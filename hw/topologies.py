@@ -22,6 +22,9 @@ from .network import HERE, Network, Routing
 MOST_PORTS = 62
 """Ports of a router that the simulator's masks hold."""
 
+MOST_PLACES = 4096
+"""Routers along one dimension: a table of all their pairs is made."""
+
 _BACK = {EAST: WEST, WEST: EAST, SOUTH: NORTH, NORTH: SOUTH}
 
 
@@ -90,6 +93,7 @@ def tree(leaves: int, arity: int = 4, *, link_cycles: int = 1) -> Network:
     _check(leaves=leaves)
     if not 2 <= arity < MOST_PORTS:
         raise ChipError(f"a tree of arity {arity}: a router has 2 to {MOST_PORTS - 1} children.")
+    _check_table(2 * leaves // arity)
     sizes = [-(-leaves // arity)]
     while sizes[0] > 1:
         sizes.insert(0, -(-sizes[0] // arity))
@@ -155,6 +159,7 @@ def table(routers: int, edges: Iterable[tuple[int, int]], *, link_cycles: int = 
     pieces and a router with more links than `MOST_PORTS` - 1.
     """
     _check(routers=routers)
+    _check_table(routers)
     pairs = {(min(a, b), max(a, b)) for a, b in edges}
     for a, b in pairs:
         if a == b or a < 0 or b >= routers:
@@ -236,6 +241,7 @@ def _around(size: int, ports: tuple[int, int], wrap: bool) -> tuple[NDArray[np.i
     Packets that have the wrap-around link ahead are in class 1 on the way up and in 0 on the way down, the
     others in the other class: in BookSim2's half of the VCs each.
     """
+    _check_table(size)
     at = np.arange(size)
     way = at[None, :] - at[:, None]
     short = (way + (size - 1) // 2) % size - (size - 1) // 2 if wrap else way
@@ -247,6 +253,7 @@ def _by_table(
     way: NDArray[np.integer], node_router: Ints, node_port: Ints, classes: NDArray[np.int8] | None = None
 ) -> Routing:
     """Routing by one table of ports from router to router."""
+    _check_table(len(way))
     routers = np.arange(len(way))
     first_way = way.astype(np.int8)
     np.fill_diagonal(first_way, HERE)
@@ -280,6 +287,14 @@ def _network(
         neighbour, neighbour_port, delay, np.ones_like(delay), length, np.zeros_like(linked),
         routing, vc_classes, np.asarray(place, np.float64),
     )  # fmt: skip
+
+
+def _check_table(places: int) -> None:
+    if places > MOST_PLACES:
+        raise ChipError(
+            f"{places} routers in one row, ring, tree or graph need a routing table of {places} x {places}: at most "
+            f"{MOST_PLACES} can be built. Give a network of two dimensions."
+        )
 
 
 def _check(**sizes: int) -> None:

@@ -129,6 +129,11 @@ class Packets:
         if packet_flits < 1 or interval_cycles < 0:
             raise ChipError(f"packets of {packet_flits} flits every {interval_cycles} cycles: give at least 1 and 0.")
         count = -(-flits // packet_flits)
+        if (many := float(count.sum(dtype=np.float64))) > MOST_DRAWN:
+            raise ChipError(
+                f"these flows are {many:.0f} packets of {packet_flits} flits: give at most {MOST_DRAWN} packets, fewer "
+                "flits or longer packets."
+            )
         flow = np.repeat(np.arange(len(count)), count)
         turn = np.arange(len(flow)) - np.repeat(np.cumsum(count) - count, count)
         length = np.minimum(packet_flits, flits[flow] - turn * packet_flits)
@@ -139,6 +144,9 @@ class Packets:
 
 MOST_DRAWS, MOST_DRAWN = 10**10, 50_000_000
 """Nodes times cycles of synthetic traffic, and packets: about a minute to draw, and 8 GB to simulate."""
+
+SQUARE_PATTERNS = ("transpose", "tornado", "neighbor")
+"""They speak of rows and columns, and are given the number of nodes alone: so both must be as many."""
 
 Target = Callable[[Ints, np.random.Generator], Ints]
 

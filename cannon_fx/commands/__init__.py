@@ -22,7 +22,7 @@ def read_text(path: Path) -> str:
     from cannon_fx.errors import RunError
 
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")  # some editors begin a file with a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is no text in UTF-8"
         raise RunError(f"cannot read {str(path)!r}: {why}. Give a readable file.") from error

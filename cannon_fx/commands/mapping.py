@@ -53,5 +53,8 @@ class MappingOptions:
         from cannon_fx.errors import RunError
 
         if not self.demo and self.data is None:
-            raise RunError("--model was given without --data. Say what to read: digits, cifar10:DIR or npz:FILE.")
+            raise RunError(
+                "--model was given without --data. Say what to read: digits, cifar10:DIR or npz:FILE; "
+                "cannon map also takes --input-shape, e.g. 3 224 224."
+            )
         return self.data or "digits"

@@ -142,7 +142,7 @@ class Simulate:
         from cannon_fx.errors import RunError
         from cannon_fx.hw.exchange.matrix import from_matrix
         from cannon_fx.hw.exchange.siam import from_siam_trace
-        from cannon_fx.hw.traffic import Packets, synthetic
+        from cannon_fx.hw.traffic import SQUARE_PATTERNS, Packets, synthetic
 
         if sum(source is not None for source in (self.trace, self.matrix, self.rate)) != 1:
             raise RunError("say what to simulate: one of --trace FILE, --matrix FILE and --rate R.")
@@ -153,6 +153,8 @@ class Simulate:
             flits = from_matrix(read_text(self.matrix), spec.nodes, str(self.matrix))
             return Packets.of_matrix(flits, self.packet_flits)
         assert self.rate is not None
+        if self.pattern in SQUARE_PATTERNS and spec.columns != spec.rows:
+            raise RunError(f"pattern {self.pattern!r} is for square networks, not {spec.grid}. Give --mesh NxN.")
         return synthetic(self.pattern, spec.nodes, self.rate, self.packet_flits, self.cycles, self.seed)
 
 

@@ -1,4 +1,4 @@
-"""Makes this folder's helpers importable, since pytest's importlib mode leaves sys.path alone; runs the command."""
+"""Makes this folder's modules importable, since pytest's importlib mode leaves sys.path alone; runs the command."""
 
 from __future__ import annotations
 

@@ -114,6 +114,28 @@ def test_no_faster_than_light(data: st.DataObject, network: Network, model: Rout
 
 
 @settings(max_examples=40, deadline=None)
+@given(data=st.data(), network=networks, model=routers)
+def test_no_packet_of_a_trace_comes_before_its_own_way_allows(
+    data: st.DataObject, network: Network, model: Router
+) -> None:
+    node = st.integers(0, network.nodes - 1)
+    row = st.tuples(st.integers(0, 400), node, node, st.integers(1, 6))
+    packets = Packets.of_rows(data.draw(st.lists(row, min_size=1, max_size=12)))
+    hops = network.hops(packets.source, packets.target)
+    least = [
+        t + model.zero_load_cycles(h, f)
+        for t, h, f in zip(packets.time.tolist(), hops.tolist(), packets.flits.tolist(), strict=True)
+    ]
+    assert analytic_makespan(packets, network, model) >= max(least)
+
+
+def test_a_short_packet_does_not_hide_a_long_way_begun_before() -> None:
+    for rows in ([(0, 0, 3, 4), (5, 1, 1, 2)], [(0, 0, 255, 1), (1, 1, 1, 1)]):
+        packets, network = Packets.of_rows(rows), mesh(16, 16)
+        assert analytic_makespan(packets, network, Router()) == simulate(packets, network, Router()).makespan_cycles
+
+
+@settings(max_examples=40, deadline=None)
 @given(data=st.data(), network=networks, model=routers, order=st.randoms(use_true_random=False))
 def test_order_of_rows_means_nothing(data: st.DataObject, network: Network, model: Router, order: Any) -> None:
     rows = data.draw(transfers(network.nodes))

@@ -232,7 +232,7 @@ def as_toml(data: dict[str, Any], name: str = "") -> str:
         ('topology = "ring"\ncolumns = 4\nrows = 3', "a ring has no rows"),
         ('topology = "tree"\nport = [0, 1]\nconcentration = 4', "a tree has no rows"),
         ('topology = "cmesh"', "at least 2 tiles per router"),
-        ('topology = "tree"', "at least 2 branches"),
+        ('topology = "tree"', "a tree has 1 branches per router"),
         ('topology = "mesh"\nconcentration = 2', "one tile per router"),
         ('topology = "torus"', "at least 2 VCs"),
         ('topology = "ring"', "at least 2 VCs"),
