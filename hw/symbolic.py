@@ -78,6 +78,7 @@ def sweep(expression: sympy.Expr, base: Mapping[sympy.Symbol, float], **values: 
             raise ChipError(f"{name} holds fractions: give whole numbers.")
         chosen[symbols[name]] = array
     order = list(chosen)
-    compute = sympy.lambdify(order, expression, "numpy", cse=True)
+    # No common subexpressions: b times a rounded batch / flit_bits may miss the whole number that it is.
+    compute = sympy.lambdify(order, expression, "numpy")
     arrays = np.broadcast_arrays(*chosen.values())
     return np.broadcast_to(np.asarray(compute(*arrays), np.float64), arrays[0].shape)

@@ -83,7 +83,10 @@ def test_an_invalid_number_is_refused_with_its_key(key: str, value: str | None) 
     if value is None and SECTION_OF[key] == "noc.router":  # BookSim2's defaults
         assert getattr(Chip.parse(changed(key, value), "mine.toml").noc.router, key) == getattr(Router(), key)
         return
-    refused(changed(key, value), SECTION_OF[key], key, "is missing" if value is None else "got ")
+    if (key, value) == ("st_final_delay", "0"):  # together with st_prepare_delay, which is 0 too
+        refused(changed(key, value), "noc.router", key)
+        return
+    refused(changed(key, value), f"{SECTION_OF[key]}.{key}", "is missing" if value is None else "got ")
 
 
 @pytest.mark.parametrize("key", [key for key, value in NUMBERS if "." not in value])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cannon_fx.hw.chip import Chip
@@ -45,6 +45,7 @@ positive = st.floats(0, 10).map(lambda x: round(x, 3))
 
 
 @settings(max_examples=60, deadline=None)
+@example(constants=(0.0, 1.0, 0.0, 1.0, 23), batch=7, topology="mesh", rows=33, seed=1)
 @given(
     constants=st.tuples(positive, positive, positive, st.floats(0.1, 5), st.integers(1, 300)),
     batch=st.integers(1, 9),
