@@ -65,6 +65,11 @@ class BlockPattern:
         return -(-self.out_channels // self.out_block), -(-self.in_channels // self.group_size)
 
     @property
+    def channels(self) -> tuple[int, int]:
+        """(out_channels, in_channels)."""
+        return self.out_channels, self.in_channels
+
+    @property
     def nnz(self) -> int:
         """Kept blocks."""
         return self._lists[self.keep.device].block_of.shape[0]
