@@ -35,7 +35,7 @@ def block_sparse_linear(
     _check(x, weight, pattern, bias, activation, packed, ())
     if x.dim() < 1 or x.shape[-1] != pattern.in_channels:
         raise ValueError(f"the pattern has {pattern.in_channels} input channels, x is {list(x.shape)}; want [..., in]")
-    rows = x.reshape(x.shape[:-1].numel(), pattern.in_channels)
+    rows = x.reshape(-1, pattern.in_channels)
     y = _apply(rows, weight, _call(pattern, x.device, packed), bias, activation)
     return y.view(*x.shape[:-1], pattern.out_channels)
 

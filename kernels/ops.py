@@ -76,12 +76,13 @@ def _compute(name: str) -> Callable[..., Tensor]:
 
 
 def _batched(op: str) -> Callable[..., tuple[Tensor, int]]:
-    """The rule for vmap: a batch of x or grad_out alone joins its first dimension, anything else is a loop."""
+    """The rule for vmap: a batch of x or grad_out alone joins its first dimension where the result has such a one too,
+    anything else is a loop."""
     compute = getattr(torch.ops.cannon, op)
 
     def rule(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Tensor, int]:
         batched = [d is not None and not isinstance(d, (tuple, list)) for d in in_dims]
-        if batched[0] and not any(batched[1:]):
+        if batched[0] and not any(batched[1:]) and not op.endswith("grad_weight"):
             first = arguments[0].movedim(in_dims[0], 0)
             return compute(first.flatten(0, 1), *arguments[1:]).unflatten(0, first.shape[:2]), 0
         each = [
