@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from cannon_fx.commands import say
+from cannon_fx.commands.bench import Bench
 from cannon_fx.commands.map import Map
 from cannon_fx.commands.optimize import Optimize
 from cannon_fx.commands.simulate import Simulate
@@ -16,6 +17,7 @@ Command = (
     Annotated[Optimize, tyro.conf.subcommand("optimize")]
     | Annotated[Map, tyro.conf.subcommand("map")]
     | Annotated[Simulate, tyro.conf.subcommand("simulate")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 
 

@@ -6,22 +6,34 @@ before the swap, and code that reads `.weight` keep working.
 
 from __future__ import annotations
 
-from typing import Self
+import logging
+from collections.abc import Callable
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cannon_fx.kernels.choice import Choice, choose
+from cannon_fx.kernels.functional import block_sparse_conv2d, block_sparse_linear
 from cannon_fx.kernels.pattern import BlockPattern
 from cannon_fx.kernels.reference import masked_weight
 from cannon_fx.layer import Layer
 
+log = logging.getLogger(__name__)
+
 
 class BlockSparse(nn.Module):
-    """What both layers share: a pattern of kept connections, and the mask it makes of the weight."""
+    """What both layers share: a pattern of kept connections, and the mask it makes of the weight.
+
+    Each layer is computed by its block-sparse kernel or by torch's dense op on the masked weight, whichever is
+    estimated to be faster; `choice` says which and why, and so does printing the model.
+    """
 
     pattern: BlockPattern
     mask: Tensor
+    positions: int
+    choice: Choice
     weight: Tensor  # the layer class's own parameter
 
     @classmethod
@@ -32,6 +44,7 @@ class BlockSparse(nn.Module):
         for registry in ("_parameters", "_buffers", "_non_persistent_buffers_set"):
             new.__dict__[registry] = old.__dict__[registry].copy()
         new.register_buffer("mask", torch.empty(0, dtype=torch.bool), persistent=False)
+        new.positions = layer.positions
         new._set(
             BlockPattern(
                 torch.ones(layer.column_blocks, layer.groups, dtype=torch.bool),
@@ -46,6 +59,23 @@ class BlockSparse(nn.Module):
     def _set(self, pattern: BlockPattern) -> None:
         self.pattern, self.mask = pattern, pattern.spread(pattern.keep).to(self.weight.device)
         self.dense = bool(pattern.keep.all())
+        self._choose()
+
+    def _choose(self) -> None:
+        macs = self.weight.numel() * self.positions
+        self.choice = choose(self.pattern, macs, self.weight.device, self.weight.dtype)
+        if self.choice.sparse:
+            self.pattern.lists(self.weight.device)  # made here, not while a compiler traces
+        log.debug("%s: %s", type(self).__name__, self.choice.why)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """To another device or dtype, where another choice may be right."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._choose()
+        return self
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, {self.choice.why}"
 
     def effective_weight(self) -> Tensor:
         """The weight that counts: masked, unless nothing is cut."""
@@ -69,6 +99,8 @@ class BlockSparseLinear(BlockSparse, nn.Linear):
     """nn.Linear with cut connections."""
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.choice.sparse:
+            return block_sparse_linear(input, self.weight, self.pattern, self.bias)
         return F.linear(input, self.effective_weight(), self.bias)
 
 
@@ -76,8 +108,24 @@ class BlockSparseConv2d(BlockSparse, nn.Conv2d):
     """nn.Conv2d (groups = 1) with cut connections."""
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.choice.sparse:
+            return self._sparse(input)
         # nn.Conv2d's own second half, which also knows the padding modes.
         return self._conv_forward(input, self.effective_weight(), self.bias)
+
+    def _sparse(self, input: Tensor) -> Tensor:
+        left, right, top, bottom = self._reversed_padding_repeated_twice
+        padding = (top, left)
+        if self.padding_mode != "zeros" or (left, top) != (right, bottom):
+            mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+            input, padding = F.pad(input, (left, right, top, bottom), mode), (0, 0)
+        geometry = _pair(self.stride), padding, _pair(self.dilation), self.groups
+        return block_sparse_conv2d(input, self.weight, self.pattern, self.bias, *geometry)
+
+
+def _pair(values: tuple[int, ...]) -> tuple[int, int]:
+    first, second = values
+    return first, second
 
 
 TWIN: dict[type[nn.Module], type[BlockSparse]] = {nn.Linear: BlockSparseLinear, nn.Conv2d: BlockSparseConv2d}

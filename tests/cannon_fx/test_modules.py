@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from cannon_fx import apply_cannon
+from cannon_fx.kernels import dispatch
+from cannon_fx.kernels.choice import Choice
 from cannon_fx.modules import BlockSparseConv2d, BlockSparseLinear
 
 CHIP = {"chip": "demo-32nm", "group_size": 2}
@@ -110,3 +112,44 @@ def test_meta_device(make_network: Callable[[], nn.Module]) -> None:
     plan.modules["down"].cut(torch.zeros(plan.modules["down"].pattern.shape, dtype=torch.bool))
     assert plan.cost().energy_pj > 0
     assert network(torch.zeros(2, 1, 8, 8, device="meta")).shape == (2, 10)
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "circular"])
+@pytest.mark.parametrize("padding", [1, "same", "valid", (2, 0)])
+def test_sparse_kernels_compute_what_the_dense_layer_does(
+    padding_mode: str, padding: int | str | tuple[int, int]
+) -> None:
+    image = torch.randn(2, 10, 7, 9)
+    network = nn.Sequential(nn.Conv2d(10, 12, (3, 4), padding=padding, padding_mode=padding_mode))
+    apply_cannon(network, image, **CHIP)
+    module = network[0]
+    module.cut(torch.rand(module.pattern.shape, generator=torch.Generator().manual_seed(0)) < 0.5)
+    assert not module.choice.sparse
+    assert "dense: " in str(module)
+    dense = module(image)
+    module.choice = Choice(True, "to test it")
+    torch.testing.assert_close(module(image), dense, rtol=1e-4, atol=1e-5)
+
+
+def test_a_large_layer_chooses_its_kernel_and_trains_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "compiled", lambda dtype: True)
+    network, x = nn.Sequential(nn.Linear(4096, 4096)), torch.randn(3, 4096)
+    apply_cannon(network, x, chip="siam-32nm")
+    module = network[0]
+    keep = torch.rand(module.pattern.shape, generator=torch.Generator().manual_seed(0)) < 0.2
+    module.cut(keep)
+    assert module.choice.sparse
+    assert "sparse: density 0.2" in str(module)
+    module.double()
+    assert not module.choice.sparse
+    module.float()
+    assert module.choice.sparse
+    monkeypatch.undo()
+    results = []
+    for sparse in (True, False):
+        module.choice = Choice(sparse, "to compare")
+        y = module(x)
+        results.append((y, *torch.autograd.grad(y.square().sum(), (module.weight, module.bias))))
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    assert not results[0][1][~module.mask].any()

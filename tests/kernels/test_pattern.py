@@ -75,6 +75,37 @@ def test_a_mask_of_another_shape_or_type_is_refused(keep: Tensor) -> None:
     assert str(keep.dtype) in str(caught.value)
 
 
+@pytest.mark.parametrize("density", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("blocks", [(1, 1), (4, 3), (3, 7)])
+def test_index_lists_name_every_kept_block_in_both_orders(blocks: tuple[int, int], density: float) -> None:
+    keep = torch.rand(blocks, generator=torch.Generator().manual_seed(2)) < density
+    made = BlockPattern(keep, *blocks, 1, 1)
+    lists = made.lists(keep.device)
+    assert made.nnz == int(keep.sum())
+    assert made.density == made.nnz / keep.numel()
+    kept = [(j, g) for j, g in itertools.product(range(blocks[0]), range(blocks[1])) if keep[j, g]]
+    assert [tuple(pair) for pair in lists.block_of.tolist()] == kept
+    for j in range(blocks[0]):
+        row = lists.row_group[lists.row_start[j] : lists.row_start[j + 1]].tolist()
+        assert row == [g for g in range(blocks[1]) if keep[j, g]]
+    for g in range(blocks[1]):
+        span = slice(int(lists.col_start[g]), int(lists.col_start[g + 1]))
+        assert lists.col_block[span].tolist() == [j for j in range(blocks[0]) if keep[j, g]]
+        assert [kept[slot] for slot in lists.col_slot[span].tolist()] == [
+            (j, g) for j in lists.col_block[span].tolist()
+        ]
+    assert len(lists.row_group) == len(lists.col_block) == made.nnz + 1
+    assert len(lists.col_slot) == made.nnz
+    assert all(tensor.dtype == torch.int32 and tensor.is_contiguous() for tensor in vars(lists).values())
+    assert made.lists(keep.device) is lists
+
+
+@pytest.mark.parametrize("sizes", [(0, 4, 1, 1), (4, 4, 0, 1), (4, 4, 1, -1)])
+def test_sizes_must_be_positive(sizes: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        BlockPattern(torch.ones(1, 1, dtype=torch.bool), *sizes)
+
+
 @pytest.mark.parametrize("taps", [(), (2, 3)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("shape", SHAPES)

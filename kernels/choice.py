@@ -1,0 +1,60 @@
+"""Dense or sparse: whether a layer's block-sparse kernels would be faster than torch's dense op.
+
+A kernel whose time per kept weight is 1 / b of the dense op's wins below density b, the break-even density of its block
+shape. Those here are measured (docs/kernels.md: where and how), forward and backward together, over linear layers and
+convolutions the smaller; then rounded down, so that a wrong choice costs nothing worth measuring.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from . import dispatch
+from .pattern import BlockPattern
+
+BREAK_EVEN = {
+    torch.float32: {64 * 64: 0.75, 32 * 32: 0.6, 16 * 16: 0.4, 8 * 8: 0.15},
+    torch.bfloat16: {64 * 64: 0.6, 32 * 32: 0.45},
+}
+"""dtype -> weights in a block (a side counts at most four times the other) -> break-even density of CPU kernels"""
+UNMEASURED = 0.4
+"""On a GPU. No GPU was at hand; published block-sparse kernels break even between 0.4 and 1 with large blocks."""
+CALL_US = 60
+"""What a call costs beyond F.linear's or F.conv2d's, its gradient included, microseconds"""
+MACS_PER_US = 80_000
+"""Dense multiply-accumulates: two cores with AVX-512. A faster machine makes the choice for sparse later."""
+
+
+class Choice(NamedTuple):
+    """What computes a layer, and why."""
+
+    sparse: bool
+    why: str
+
+
+def choose(pattern: BlockPattern, macs: int, device: torch.device, dtype: torch.dtype) -> Choice:
+    """For a layer of `macs` multiply-accumulates in its dense form, for one sample."""
+    if pattern.nnz == pattern.keep.numel():
+        return Choice(False, "dense: nothing is cut")
+    break_even, kernels = _break_even(pattern, device, dtype)
+    block = f"blocks of {pattern.out_block} x {pattern.group_size}"
+    if pattern.density >= break_even:
+        return Choice(False, f"dense: density {pattern.density:.2f}, {block} win below {break_even:.2f} on {kernels}")
+    saved_us = macs / MACS_PER_US * (1 - pattern.density / break_even)
+    if device.type == "cpu" and saved_us < CALL_US:
+        return Choice(False, f"dense: the layer is small, sparsity would save {saved_us:.0f} us of a sample")
+    if device.type == "cpu" and not dispatch.compiled(dtype):
+        return Choice(False, "dense: no compiled kernels on this machine")
+    return Choice(True, f"sparse: density {pattern.density:.2f}, {block} win below {break_even:.2f} on {kernels}")
+
+
+def _break_even(pattern: BlockPattern, device: torch.device, dtype: torch.dtype) -> tuple[float, str]:
+    if device.type == "cuda":
+        return (UNMEASURED if min(pattern.out_block, pattern.group_size) >= 16 else 0.0), "a GPU (unmeasured)"
+    small, large = sorted((pattern.out_block, pattern.group_size))
+    size = small * min(large, 4 * small)
+    measured = BREAK_EVEN.get(dtype, {}) if device.type == "cpu" else {}
+    fitting = [density for least, density in measured.items() if size >= least]
+    return max(fitting, default=0.0), f"{device.type}, {str(dtype).removeprefix('torch.')}"

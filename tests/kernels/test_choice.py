@@ -1,0 +1,43 @@
+"""Dense or sparse: what is chosen, and that the reason is given."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cannon_fx.kernels import dispatch
+from cannon_fx.kernels.choice import choose
+from cannon_fx.kernels.pattern import BlockPattern
+
+CPU, LARGE = torch.device("cpu"), 10**9
+
+
+def pattern(density: float, out_block: int = 64, group_size: int = 64) -> BlockPattern:
+    keep = torch.zeros(400, dtype=torch.bool)
+    keep[: int(400 * density)] = True
+    return BlockPattern(keep.view(20, 20), 20 * out_block, 20 * group_size, out_block, group_size)
+
+
+def test_sparse_where_it_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "compiled", lambda dtype: True)
+    assert choose(pattern(0.25), LARGE, CPU, torch.float32).sparse
+    assert choose(pattern(0.25, 64, 16), LARGE, CPU, torch.bfloat16).sparse
+    assert choose(pattern(0.05, 8, 8), LARGE, CPU, torch.float32).sparse
+    for dense, why in [
+        (choose(pattern(1.0), LARGE, CPU, torch.float32), "nothing is cut"),
+        (choose(pattern(0.95), LARGE, CPU, torch.float32), "win below 0.75"),
+        (choose(pattern(0.3, 8, 8), LARGE, CPU, torch.float32), "win below 0.15"),
+        (choose(pattern(0.05, 1, 64), LARGE, CPU, torch.float32), "win below 0.00"),
+        (choose(pattern(0.25), 10**5, CPU, torch.float32), "small"),
+        (choose(pattern(0.25), LARGE, CPU, torch.float64), "win below 0.00"),
+        (choose(pattern(0.25), LARGE, CPU, torch.float16), "win below 0.00"),
+    ]:
+        assert not dense.sparse
+        assert why in dense.why
+
+
+def test_dense_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "compiled", lambda dtype: False)
+    found = choose(pattern(0.25), LARGE, CPU, torch.float32)
+    assert not found.sparse
+    assert "no compiled kernels" in found.why
