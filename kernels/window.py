@@ -1,0 +1,26 @@
+"""Stride, padding, dilation and groups of a convolution, and the sizes that follow from them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Window(NamedTuple):
+    """How the taps [R, S] of a convolution lie on its input."""
+
+    taps: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    def out_size(self, height: int, width: int) -> tuple[int, int]:
+        """(OH, OW)."""
+        sizes = zip((height, width), self.taps, self.stride, self.padding, self.dilation, strict=True)
+        out = [(n + 2 * pad - step * (tap - 1) - 1) // stride + 1 for n, tap, stride, pad, step in sizes]
+        return out[0], out[1]
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether every output position reads its own input position alone: a linear layer."""
+        return self.taps == self.stride == (1, 1) and self.padding == (0, 0)
