@@ -108,7 +108,7 @@ def index_lists(keep: Tensor) -> BlockLists:
         col_start=_starts(keep.sum(0)),
         col_block=torch.nn.functional.pad(transposed[:, 1], pad).int(),
         col_slot=slots.T[keep.T].int(),
-        block_of=block_of.int(),
+        block_of=block_of.int().contiguous(),  # nonzero() gives it column by column
     )
 
 

@@ -96,7 +96,7 @@ def test_index_lists_name_every_kept_block_in_both_orders(blocks: tuple[int, int
         ]
     assert len(lists.row_group) == len(lists.col_block) == made.nnz + 1
     assert len(lists.col_slot) == made.nnz
-    assert all(tensor.dtype == torch.int32 for tensor in vars(lists).values())
+    assert all(tensor.dtype == torch.int32 and tensor.is_contiguous() for tensor in vars(lists).values())
     assert made.lists(keep.device) is lists
 
 
