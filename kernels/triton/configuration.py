@@ -38,7 +38,7 @@ class Problem:
     dtype: str
     precision: str
     rows: int
-    """rows of y; in grad-weight the positions summed over; rounded up to a power of four"""
+    """rows of y; in grad-weight the positions summed over. Rounded up to a power of two, at most 2^14"""
     n_extent: int
     """channels that lie together along a tile's second side: of a span of n; in grad-weight of a channel group"""
     k_unit: int
@@ -52,8 +52,7 @@ class Problem:
     """bytes of shared memory that a program may have"""
 
     def __post_init__(self) -> None:
-        power = (self.rows - 1).bit_length()
-        object.__setattr__(self, "rows", 1 << power + power % 2)
+        object.__setattr__(self, "rows", power_of_two(self.rows, 1, 1 << 14))
 
     @property
     def itemsize(self) -> int:
@@ -77,13 +76,14 @@ def candidates(problem: Problem) -> Iterator[Configuration]:
         for descriptors in (True, False):
             if descriptors and not (problem.descriptors and _even(problem, block_m, block_n, block_k)):
                 continue
+            # As many stages as fit.
             for depth in range(stages, 1, -1):
                 configuration = Configuration(block_m, block_n, block_k, warps, depth, descriptors)
                 if configuration.shared_bytes(problem.itemsize) <= problem.shared_limit:
+                    if configuration not in seen:
+                        seen.add(configuration)
+                        yield configuration
                     break
-            if configuration not in seen:
-                seen.add(configuration)
-                yield configuration
 
 
 def _shapes(problem: Problem) -> Iterator[tuple[int, int, int, int, int]]:

@@ -1,4 +1,4 @@
-"""Forward and grad-input by tensor descriptors: the product of `matmul.py` where the device copies boxes by itself (TMA).
+"""Forward and grad-input by tensor descriptors: the product of `matmul.py` where the device copies boxes itself (TMA).
 
 One instruction fetches a whole tile, zero-filled outside the tensor, so a step costs no address arithmetic and no mask:
 for a convolution the rows of a tile are a box of positions, and a tap shifts the box. A persistent grid: each program
@@ -22,9 +22,8 @@ def block_matmul_descriptors(
     images, height, width,  # positions of y; a linear layer has 1 image of height 1
     y_image, y_row, y_column,  # strides
     origin_h, origin_w, tap_h, tap_w,  # x position = y position + origin + tap * tap step
-    taps, taps_w,
     n_limit,
-    N_UNIT: tl.constexpr, K_UNIT: tl.constexpr,
+    TAPS: tl.constexpr, TAPS_W: tl.constexpr, N_UNIT: tl.constexpr, K_UNIT: tl.constexpr,
     PACKED: tl.constexpr, K_FIRST: tl.constexpr,
     BIAS: tl.constexpr, ACTIVATION: tl.constexpr, PRECISION: tl.constexpr,
     BOX_IMAGES: tl.constexpr, BOX_H: tl.constexpr, BOX_W: tl.constexpr,
@@ -51,10 +50,10 @@ def block_matmul_descriptors(
         total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
         unit = tl.load(block + first)
         at = tl.load(slot + first)
-        for step in range((last - first) * STEPS * taps):
-            k_inside = step // taps % STEPS * BLOCK_K
-            tap = step % taps
-            down, right = tap // taps_w, tap % taps_w
+        for step in range((last - first) * STEPS * TAPS):
+            k_inside = step // TAPS % STEPS * BLOCK_K
+            tap = step % TAPS
+            down, right = tap // TAPS_W, tap % TAPS_W
             k = unit * K_UNIT + k_inside
             box = x.load([image_0, h_0 + origin_h + down * tap_h, w_0 + origin_w + right * tap_w, k])
             if PACKED:
@@ -72,7 +71,7 @@ def block_matmul_descriptors(
             else:
                 b = tile.reshape(BLOCK_N, BLOCK_K).T
             total = accumulate(box.reshape(BLOCK_M, BLOCK_K), b, total, PRECISION)
-            ahead = first + (step + 1) // (taps * STEPS)
+            ahead = first + (step + 1) // (TAPS * STEPS)
             unit = tl.load(block + ahead)
             at = tl.load(slot + ahead)
 

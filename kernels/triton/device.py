@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 
 import torch
+import triton
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
@@ -18,10 +19,18 @@ def processors(device: torch.device) -> int:
 
 @functools.cache
 def shared_limit(device: torch.device) -> int:
-    """Bytes of shared memory that one program may have; a few kilobytes are left to the compiler."""
+    """Bytes of shared memory that one program may fill; a few kilobytes are left to the compiler."""
     if device.type != "cuda":
         return 96 * 1024
-    return torch.cuda.get_device_properties(device).shared_memory_per_block_optin - 4096
+    with torch.cuda.device(device):
+        active = triton.runtime.driver.active
+        return active.utils.get_device_properties(torch.cuda.current_device())["max_shared_mem"] - 4096
+
+
+def check_rows(rows: int) -> None:
+    """Raises ValueError where a kernel, which counts positions in 31 bits and rounds them up to tiles, could not."""
+    if rows > 2**30:
+        raise ValueError(f"{rows} positions in one call, and a kernel takes up to {2**30}: split the batch")
 
 
 def descriptors_fit(*tensors: Tensor) -> bool:

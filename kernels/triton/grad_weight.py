@@ -1,8 +1,8 @@
 """Grad-weight of the kept blocks alone: gw[o, c, tap] = sum over positions of grad[position, o] x[position at tap, c].
 
-A tile is BLOCK_O output channels of a column block by BLOCK_C of the input channels that the block keeps, gathered: small
-groups fill a tile together, and their addresses are known before the loop. The positions may be split over several
-programs whose partial sums `sum_parts` adds in a fixed order, so that results are the same at every run.
+A tile is BLOCK_O output channels of a column block by BLOCK_C of the input channels that the block keeps, gathered:
+small groups fill a tile together, and their addresses are known before the loop. The positions may be split over
+several programs whose partial sums `sum_parts` adds in a fixed order, so that results are the same at every run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def block_grad_weight(
 ):  # fmt: skip
     """One tile of one tap (axis 1) over one range of positions (axis 2)."""
     PARTS: tl.constexpr = (O_UNIT + BLOCK_O - 1) // BLOCK_O
-    RUN: tl.constexpr = C_UNIT & -C_UNIT
+    POWER: tl.constexpr = C_UNIT & -C_UNIT
+    RUN: tl.constexpr = POWER if POWER < BLOCK_C else BLOCK_C  # so many channels are sure to lie side by side
     INDEX: tl.constexpr = tl.int64 if WIDE else tl.int32
 
     tile = tl.program_id(0) // PARTS
@@ -56,6 +57,12 @@ def block_grad_weight(
 
     m_0 = tl.program_id(2) * rows_per_split
     m_end = tl.minimum(m_0 + rows_per_split, rows)
+    # The positions of a step. They move on like an odometer: dividing anew at every step would cost more than the dot.
+    m = m_0 + tl.arange(0, BLOCK_K)
+    w, h, image = m % width, m // width % height, m // (width * height)
+    step_w, step_h, step_image = BLOCK_K % width, BLOCK_K // width % height, BLOCK_K // (width * height)
+    down, right = origin_h + tap // taps_w * tap_h, origin_w + tap % taps_w * tap_w
+
     total = tl.zeros((BLOCK_O, BLOCK_C), tl.float32)
     for at in range(m_0, m_end, BLOCK_K):
         if DESCRIPTORS:
@@ -67,12 +74,15 @@ def block_grad_weight(
             if POINTWISE:
                 grad_rows, x_rows, hit = m.to(INDEX) * grad_column, m.to(INDEX) * x_column, m_valid
             else:
-                image, h, w = (m // (width * height)).to(INDEX), m // width % height, m % width
-                grad_rows = image * grad_image + h.to(INDEX) * grad_row + w * grad_column
-                x_h = h * stride_h + origin_h + tap // taps_w * tap_h
-                x_w = w * stride_w + origin_w + tap % taps_w * tap_w
-                x_rows = image * x_image + x_h.to(INDEX) * x_row + x_w * x_column
+                grad_rows = image.to(INDEX) * grad_image + h.to(INDEX) * grad_row + w * grad_column
+                x_h, x_w = h * stride_h + down, w * stride_w + right
+                x_rows = image.to(INDEX) * x_image + x_h.to(INDEX) * x_row + x_w * x_column
                 hit = m_valid & (x_h >= 0) & (x_h < x_height) & (x_w >= 0) & (x_w < x_width)
+                w += step_w
+                h += step_h + (w >= width)
+                w = tl.where(w >= width, w - width, w)
+                image += step_image + (h >= height)
+                h = tl.where(h >= height, h - height, h)
             a = tl.load(grad + grad_rows[None, :] + o[:, None], mask=m_valid[None, :] & o_valid[:, None], other=0.0)
             b = tl.load(x + x_rows[:, None] + (c_shift + c)[None, :], mask=hit[:, None] & c_valid[None, :], other=0.0)
         total = accumulate(a, b, total, PRECISION)
@@ -98,8 +108,10 @@ def sum_parts(
     """out of either storage = sum of parts [splits, nnz, O_UNIT, taps, C_UNIT], fp32."""
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     total = tl.zeros((BLOCK,), tl.float32)
-    for split in range(splits):
-        total += tl.load(parts + split.to(tl.int64) * size + index, mask=index < size, other=0.0)
+    part = parts + index
+    for _ in range(splits):
+        total += tl.load(part, mask=index < size, other=0.0)
+        part += size
     c = index % C_UNIT
     tap = index // C_UNIT % taps
     o = index // (C_UNIT * taps) % O_UNIT

@@ -1,11 +1,12 @@
-"""Forward and grad-input by pointers: y[row, n] = sum over taps and n's kept blocks of x[row at tap, k] weight[n, k, tap].
+"""Forward and grad-input by pointers: y[row, n] = sum over taps and kept blocks of x[row at tap, k] weight[n, k, tap].
 
-Forward and grad-input differ only in which side of the weight is n, and in the schedule of kept blocks; a linear layer is
-a convolution with one tap. What makes it fast:
+Forward and grad-input differ only in which side of the weight is n, and in the schedule of kept blocks; a linear layer
+is a convolution with one tap. What makes it fast:
 
-* The index of the next kept block is loaded at the end of a step and carried to the next one. A load whose address hangs
-  on another load of the same step would halve the number of buffers that the compiler's pipeline keeps in flight.
-* Blocks of k smaller than BLOCK_K are gathered, several to a step; the channels of one stay together, so loads stay wide.
+* The index of the next kept block is loaded at the end of a step and carried to the next. A load whose address hangs on
+  another load of the same step would halve the number of buffers that the compiler's pipeline keeps in flight.
+* Blocks of k smaller than BLOCK_K are gathered, several to a step; the channels of one stay together, so that loads
+  stay wide.
 * Blocks of n smaller than BLOCK_N may be walked together, over the union of their kept blocks, cut ones masked (SPAN).
 """
 
@@ -43,11 +44,10 @@ def block_matmul(
     x_height, x_width,
     x_image, x_row, x_column, y_image, y_row, y_column,  # strides; channels lie side by side
     stride_h, stride_w, origin_h, origin_w, tap_h, tap_w,  # x position = stride * y position + origin + tap * tap step
-    taps, taps_w,
     weight_n, weight_k, weight_tap_h, weight_tap_w, weight_block,  # strides; weight_block from slot to slot
     n_limit, k_limit,  # channels of one group
     x_group, y_group, weight_group,  # strides from group to group
-    N_UNIT: tl.constexpr, K_UNIT: tl.constexpr, SPAN: tl.constexpr,
+    TAPS: tl.constexpr, TAPS_W: tl.constexpr, N_UNIT: tl.constexpr, K_UNIT: tl.constexpr, SPAN: tl.constexpr,
     POINTWISE: tl.constexpr, PACKED: tl.constexpr, K_EVEN: tl.constexpr, N_EVEN: tl.constexpr, WIDE: tl.constexpr,
     BIAS: tl.constexpr, ACTIVATION: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
@@ -88,8 +88,8 @@ def block_matmul(
     length = (last - first) * K_UNIT
     offset = tl.arange(0, BLOCK_K)
     unit, at = _ahead(0, first, last, block, slot, part, BLOCK_K, K_UNIT, SPAN, SLOTS)
-    for step in range(tl.cdiv(length, BLOCK_K) * taps):
-        k_step, tap = step // taps, step % taps
+    for step in range(tl.cdiv(length, BLOCK_K) * TAPS):
+        k_step, tap = step // TAPS, step % TAPS
         if SINGLE:
             k_inside = k_step % (K_UNIT // BLOCK_K) * BLOCK_K + offset
             k = unit * K_UNIT + k_inside
@@ -103,12 +103,12 @@ def block_matmul(
         if POINTWISE:
             x_mask = k_valid[None, :]
         else:
-            down, right = tap // taps_w * tap_h, tap % taps_w * tap_w
+            down, right = tap // TAPS_W * tap_h, tap % TAPS_W * tap_w
             x_at += down.to(INDEX) * x_row + right * x_column
             hit = (x_h + down >= 0) & (x_h + down < x_height) & (x_w + right >= 0) & (x_w + right < x_width)
             x_mask = hit[:, None] & k_valid[None, :]
 
-        weight_at = weight + tap // taps_w * weight_tap_h + tap % taps_w * weight_tap_w + weight_columns[None, :]
+        weight_at = weight + tap // TAPS_W * weight_tap_h + tap % TAPS_W * weight_tap_w + weight_columns[None, :]
         if PACKED:
             weight_at += (k_inside * weight_k)[:, None]
             base = at.to(tl.int64) * weight_block
@@ -128,7 +128,7 @@ def block_matmul(
         else:
             b = tl.load(weight_at, mask=weight_mask, other=0.0)
         total = accumulate(a, b, total, PRECISION)
-        unit, at = _ahead((step + 1) // taps, first, last, block, slot, part, BLOCK_K, K_UNIT, SPAN, SLOTS)
+        unit, at = _ahead((step + 1) // TAPS, first, last, block, slot, part, BLOCK_K, K_UNIT, SPAN, SLOTS)
 
     n += group * y_group
     total = finish(total, bias, n, n_valid, BIAS, ACTIVATION)

@@ -10,7 +10,7 @@ import triton
 from torch import Tensor
 
 from .configuration import Configuration, Problem
-from .device import descriptor, descriptors_fit, precision, processors, shared_limit, wide
+from .device import check_rows, descriptor, descriptors_fit, precision, processors, shared_limit, wide
 from .grad_weight import block_grad_weight, sum_parts
 from .product import Taps
 from .schedule import grad_weight_tiles
@@ -28,8 +28,8 @@ class Outer:
     x: Tensor
     """[images, x height, x width, groups * in_channels]"""
     out: Tensor
-    """dense [out_channels, taps_h, taps_w, in_channels] or packed [nnz, out_block, taps_h, taps_w, group_size], where the
-    taps lie at equal distances; every kept block is written whole, cut ones are not touched"""
+    """dense [out_channels, taps_h, taps_w, in_channels] or packed [nnz, out_block, taps_h, taps_w, group_size].
+    Taps lie at equal distances. Kept blocks are written whole, cut ones are not touched."""
     block_of: Tensor
     taps: Taps
     in_channels: int
@@ -48,7 +48,7 @@ class Outer:
 
     @property
     def pointwise(self) -> bool:
-        return self.tap_count == 1 and self.x.shape[:2] == (1, 1)
+        return self.taps.pointwise(self.x, self.grad, self.tap_count)
 
     @property
     def rows(self) -> int:
@@ -61,7 +61,7 @@ class Outer:
             op="grad_weight",
             dtype=str(self.x.dtype).removeprefix("torch."),
             precision=precision(self.x.dtype),
-            rows=max(self.rows, 1),
+            rows=self.rows,
             n_extent=self.group_size,
             k_unit=self.out_block,
             taps=self.tap_count,
@@ -71,9 +71,11 @@ class Outer:
         )
 
     def run(self, configuration: Configuration | None = None) -> None:
-        if self.rows >= 2**31:
-            raise ValueError(f"{self.rows} positions in one call; a kernel counts up to {2**31 - 1}, so split the batch")
-        if len(self.block_of) > 0:
+        check_rows(self.rows)
+        if self.rows == 0 or len(self.block_of) == 0:
+            self.out.zero_()
+            return
+        with torch.cuda.device_of(self.x):
             self.launch(configuration or choose(self.problem, self.launch, self.x.device))
 
     def launch(self, configuration: Configuration) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 import triton
 from torch import Tensor
 
 from .configuration import Configuration, Problem
 from .descriptors import block_matmul_descriptors
-from .device import descriptor, descriptors_fit, precision, processors, shared_limit, wide
+from .device import check_rows, descriptor, descriptors_fit, precision, processors, shared_limit, wide
 from .matmul import block_matmul
 from .schedule import Schedule
 from .tune import choose
@@ -26,6 +28,11 @@ class Taps:
     stride: Pair = (1, 1)
     origin: Pair = (0, 0)
     step: Pair = (0, 0)
+
+    def pointwise(self, x: Tensor, y: Tensor, count: int) -> bool:
+        """Whether `count` taps are one that reads position m of x [1, 1, M, channels] for position m of y."""
+        alone = count == 1 and self.stride == (1, 1) and self.origin == (0, 0)
+        return alone and x.shape[:2] == (1, 1) and x.shape[:3] == y.shape[:3]
 
 
 @dataclass(frozen=True)
@@ -79,14 +86,15 @@ class Product:
 
     def run(self, schedule_of: Callable[[int], Schedule], configuration: Configuration | None = None) -> None:
         """`schedule_of` makes the schedule of a span."""
-        if self.rows >= 2**31:
-            raise ValueError(f"{self.rows} positions in one call; a kernel counts up to {2**31 - 1}, so split the batch")
+        check_rows(self.rows)
         if self.y.numel() == 0:
             return
         schedule = best_span(self, schedule_of)
-        if configuration is None:
-            configuration = choose(self.problem(schedule), lambda tried: self.launch(schedule, tried), self.x.device)
-        self.launch(schedule, configuration)
+        with torch.cuda.device_of(self.x):
+            if configuration is None:
+                problem = self.problem(schedule)
+                configuration = choose(problem, functools.partial(self.launch, schedule), self.x.device)
+            self.launch(schedule, configuration)
 
     def launch(self, schedule: Schedule, configuration: Configuration) -> None:
         (self.launch_descriptors if configuration.descriptors else self.launch_pointers)(schedule, configuration)
@@ -98,18 +106,18 @@ class Product:
         taps_h, taps_w = self.weight.shape[-3:-1]
         x_image, x_row, x_column, _ = self.x.stride()
         y_image, y_row, y_column, _ = self.y.stride()
-        pointwise = (taps_h, taps_w) == (1, 1) and self.x.shape[:2] == (1, 1)
         block_matmul[(tiles, self.groups)](
             self.x, self.weight, self.bias, self.y,
             schedule.start, schedule.block, schedule.slot, schedule.order, schedule.spans,
             self.rows, *self.y.shape[1:3], *self.x.shape[1:3],
             x_image, x_row, x_column, y_image, y_row, y_column,
-            *self.taps.stride, *self.taps.origin, *self.taps.step, taps_h * taps_w, taps_w,
+            *self.taps.stride, *self.taps.origin, *self.taps.step,
             *((c, o) if self.k_first else (o, c)), tap_h, tap_w, slot[0] if slot else 0,
             self.n, self.k,
             self.k, self.n, 0 if slot else (self.k if self.k_first else self.n) * o,
-            N_UNIT=self.n_unit, K_UNIT=self.k_unit, SPAN=schedule.span,
-            POINTWISE=pointwise, PACKED=self.packed,
+            TAPS=taps_h * taps_w, TAPS_W=taps_w, N_UNIT=self.n_unit, K_UNIT=self.k_unit,
+            SPAN=schedule.span,
+            POINTWISE=self.taps.pointwise(self.x, self.y, taps_h * taps_w), PACKED=self.packed,
             K_EVEN=self.k % self.k_unit == 0,
             N_EVEN=self.n % (self.n_unit * schedule.span) == 0
             and self.n_unit * schedule.span % configuration.block_n == 0,
@@ -131,9 +139,10 @@ class Product:
             self.bias, self.y,
             schedule.start, schedule.block, schedule.slot, schedule.order, schedule.spans,
             *self.y.shape[:3], *self.y.stride()[:3],
-            *self.taps.origin, *self.taps.step, taps_h * taps_w, taps_w,
+            *self.taps.origin, *self.taps.step,
             self.n,
-            N_UNIT=self.n_unit, K_UNIT=self.k_unit, PACKED=self.packed, K_FIRST=self.k_first,
+            TAPS=taps_h * taps_w, TAPS_W=taps_w, N_UNIT=self.n_unit, K_UNIT=self.k_unit,
+            PACKED=self.packed, K_FIRST=self.k_first,
             BIAS=self.bias is not None, ACTIVATION=self.activation, PRECISION=precision(self.x.dtype),
             BOX_IMAGES=box[0], BOX_H=box[1], BOX_W=box[2],
             BLOCK_N=configuration.block_n, BLOCK_K=configuration.block_k, GROUP_M=configuration.group_m,
@@ -147,22 +156,24 @@ def best_span(product: Product, schedule_of: Callable[[int], Schedule]) -> Sched
     A tile of 128 rows fetches 128 + n_extent channels per entry. Wide tiles have fewer entries in all, but a block of k
     that one of their blocks of n keeps is fetched for all of them: the more, the less their patterns agree.
     """
-    spans = [1]
-    step = product.k_unit & -product.k_unit
-    if product.groups == 1 and step >= 16:
-        spans += [span for span in (64 // product.n_unit, 128 // product.n_unit) if 1 < span and product.n_unit < product.n]
-    return min((schedule_of(span) for span in spans), key=lambda made: made.entries * (128 + made.span * product.n_unit))
+    spans = {1}
+    if product.groups == 1 and product.n_unit < 64 and product.k_unit & -product.k_unit >= 16:
+        spans |= {max(1, min(extent, product.n) // product.n_unit) for extent in (64, 128)}
+    schedules = [schedule_of(span) for span in sorted(spans)]
+    return min(schedules, key=lambda made: made.entries * (128 + made.span * product.n_unit))
 
 
 def best_box(positions: int, images: int, height: int, width: int) -> tuple[int, int, int]:
-    """Sides, powers of two, of the box of `positions` that covers the positions with the fewest boxes; wide ones first."""
-    sides = [1 << power for power in range(positions.bit_length())]
-    boxes = [(positions // (h * w), h, w) for w in reversed(sides) for h in reversed(sides) if h * w <= positions]
-    return min(boxes, key=lambda box: math.prod(triton.cdiv(n, side) for n, side in zip((images, height, width), box, strict=True)))
+    """Sides, powers of two, of the box of `positions` that covers all positions with fewest boxes; wide ones first."""
+
+    def boxes(box: tuple[int, int, int]) -> int:
+        return triton.cdiv(images, box[0]) * triton.cdiv(height, box[1]) * triton.cdiv(width, box[2])
+
+    sides = [1 << power for power in reversed(range(positions.bit_length()))]
+    return min(((positions // (h * w), h, w) for w in sides for h in sides if h * w <= positions), key=boxes)
 
 
 def programs(x: Tensor, configuration: Configuration) -> int:
     """How many programs of a persistent grid run at a time: as many as fit into shared memory and registers."""
     by_shared = shared_limit(x.device) // configuration.shared_bytes(x.element_size())
     return processors(x.device) * max(1, min(by_shared, 16 // configuration.warps))
-

@@ -1,4 +1,4 @@
-"""The work of a launch as index lists: which kept blocks each tile of an output visits, and in which order tiles run."""
+"""The work of a launch as index lists: which kept blocks each tile of an output visits, and in which order."""
 
 from __future__ import annotations
 

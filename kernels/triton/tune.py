@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 import triton
@@ -26,8 +27,10 @@ _chosen: dict[tuple[torch.device, Problem], Configuration] = {}
 
 
 def choose(problem: Problem, run: Callable[[Configuration], None], device: torch.device) -> Configuration:
-    """The fastest candidate for `problem`; `run` launches one. Without a device, or inside a CUDA graph's capture, where
-    nothing can be measured, the default."""
+    """The fastest candidate for `problem`; `run` launches one.
+
+    The default where nothing can be measured: without a device, and while a CUDA graph is captured.
+    """
     if (device, problem) in _chosen:
         return _chosen[device, problem]
     if device.type != "cuda":
@@ -64,16 +67,16 @@ def measure(problem: Problem, run: Callable[[Configuration], None]) -> Configura
     return min(times, key=lambda candidate: times.get(candidate, math.inf))
 
 
-def measurements(name: str) -> dict[str, dict[str, int]]:
+def measurements(name: str) -> dict[str, dict[str, Any]]:
     """What is known of the device called `name`: problem -> configuration, as JSON."""
-    known: dict[str, dict[str, int]] = {}
+    known: dict[str, dict[str, Any]] = {}
     for path in (PACKAGED / file_name(name), cache() / file_name(name)):
         if path.exists():
             known |= json.loads(path.read_text("utf-8"))
     return known
 
 
-def keep(name: str, known: dict[str, dict[str, int]]) -> None:
+def keep(name: str, known: dict[str, dict[str, Any]]) -> None:
     """Writes the cache, whole: another process may read or write it at the same time."""
     path = cache() / file_name(name)
     path.parent.mkdir(parents=True, exist_ok=True)
