@@ -70,7 +70,7 @@ def block_matmul(
     n = span * (N_UNIT * SPAN) + inside
     n_valid = (inside < N_UNIT * SPAN) & (n < n_limit)
     part = tl.minimum(inside // N_UNIT, SPAN - 1)
-    weight += group * weight_group.to(tl.int64)
+    weight += group.to(tl.int64) * weight_group
     weight_columns = (inside % N_UNIT if PACKED else n).to(INDEX) * weight_n
 
     # Rows; those past the end are row 0 again, computed and never stored, so that loads need no mask for them.

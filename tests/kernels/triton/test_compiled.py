@@ -107,25 +107,37 @@ def compiler(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     return Compiler(request.param, tmp_path, monkeypatch)
 
 
-def launch(compiler: Compiler, block: tuple[int, int], dtype: torch.dtype, window: Window | None, packed: bool) -> None:
-    """Forward and both gradients of a layer of 256 x 256 channels."""
+def launch(
+    compiler: Compiler,
+    block: tuple[int, int],
+    dtype: torch.dtype,
+    window: Window | None,
+    packed: bool,
+    channels: int = 256,
+    batch: int = 4,
+) -> None:
+    """Forward and both gradients of a layer of as many input as output channels."""
     from cannon_fx.kernels.triton import ops
 
-    pattern = BlockPattern(torch.ones(-(-256 // block[0]), -(-256 // block[1]), dtype=torch.bool), 256, 256, *block)
-    lists, sizes = pattern.lists(CPU), (256, 256, *block)
-    weight = torch.zeros(256, 256, *(window.taps if window else ()), dtype=dtype)
+    inside = channels // window.groups if window else channels
+    keep = torch.ones(-(-channels // block[0]), -(-inside // block[1]), dtype=torch.bool)
+    pattern, sizes = BlockPattern(keep, channels, inside, *block), (channels, inside, *block)
+    lists = pattern.lists(CPU)
+    weight = torch.zeros(channels, inside, *(window.taps if window else ()), dtype=dtype)
     weight = pack(weight, pattern) if packed else weight
-    bias = torch.zeros(256, dtype=dtype)
-    columns = (lists.col_start, lists.col_block, lists.col_slot)
+    bias = torch.zeros(channels, dtype=dtype)
+    rows, columns = (
+        (lists.row_start, lists.row_group, lists.block_of),
+        (lists.col_start, lists.col_block, lists.col_slot),
+    )
     if window:
-        x = torch.zeros(4, 256, 28, 28, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        rows = (lists.row_start, lists.row_group, lists.block_of)
+        x = torch.zeros(batch, channels, 28, 28, dtype=dtype).contiguous(memory_format=torch.channels_last)
         y = ops.conv2d(x, weight, bias, *rows, sizes, window, "gelu")
         ops.conv2d_grad_input(y, weight, *columns, sizes, window, (28, 28))
         ops.conv2d_grad_weight(y, x, lists.block_of, sizes, window, packed)
     else:
-        x = torch.zeros(2048, 256, dtype=dtype)
-        y = ops.linear(x, weight, bias, lists.row_start, lists.row_group, lists.block_of, sizes, "gelu")
+        x = torch.zeros(batch * 512, channels, dtype=dtype)
+        y = ops.linear(x, weight, bias, *rows, sizes, "gelu")
         ops.linear_grad_input(y, weight, *columns, sizes)
         ops.linear_grad_weight(y, x, lists.block_of, sizes, packed)
 
@@ -170,6 +182,24 @@ def test_all_configurations(
             break
     for code in compiler.codes:
         assert_good(code, compiler.capability, dtype, block[1])
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["dense", "packed"])
+@pytest.mark.parametrize(
+    ("channels", "block", "window"),
+    [
+        (1, (1, 1), None),
+        (7, (3, 2), None),
+        (4, (1, 1), Window((3, 3), padding=(1, 1), groups=4)),
+        (1, (1, 1), Window((1, 1), (2, 2))),
+    ],
+)
+def test_arguments_of_one_compile(
+    compiler: Compiler, channels: int, block: tuple[int, int], window: Window | None, packed: bool
+) -> None:
+    """Triton makes every argument that is one a constant, which allows less than a number does."""
+    launch(compiler, block, torch.float16, window, packed, channels, batch=1)
+    assert {code.name for code in compiler.codes} >= {"block_matmul", "block_grad_weight"}
 
 
 def test_loads_run_as_far_ahead_as_asked(compiler: Compiler) -> None:
