@@ -43,7 +43,8 @@ class Problem:
     """channels that lie together along a tile's second side: of a span of n; in grad-weight of a channel group"""
     k_unit: int
     """channels of a block of k; in grad-weight output channels of a block, along a tile's first side"""
-    taps: int
+    pointwise: bool
+    """whether each position is read alone, so that rows need no second address"""
     whole_steps: bool
     """whether a step must lie inside one block of k"""
     descriptors: bool
@@ -103,13 +104,15 @@ def _shapes(problem: Problem) -> Iterator[tuple[int, int, int, int, int]]:
         yield power_of_two(problem.rows, 16, 64), min(side, 64), min(step, 32), 4, 3
         yield power_of_two(problem.rows, 16, 128), min(side, 32), min(step, 32), 4, 3
         return
-    rows = power_of_two(problem.rows, 16, 256)
-    yield min(rows, 128), side, min(step, 64), 8 if rows * side > 128 * 64 else 4, 4
-    yield min(rows, 128), min(side, 64), min(step, 64), 4, 4
+    # Where taps move the rows, their positions too must stay in registers: fewer rows, more warps.
+    rows = power_of_two(problem.rows, 16, 256 if problem.pointwise else 128)
+    few = 4 if problem.pointwise else 8
+    yield min(rows, 128), side, min(step, 64), 8 if rows * side > 128 * 64 else few, 4
+    yield min(rows, 128), min(side, 64), min(step, 64), few, 4
     yield min(rows, 64), side, min(step, 64), 4, 4
     yield rows, side, min(step, 64), 8, 3
     yield rows, min(side, 64), min(step, 64), 8, 4
-    yield min(rows, 128), side, min(step, 32), 4, 5
+    yield min(rows, 128), side, min(step, 32), few, 5
     yield min(rows, 64), min(side, 32), min(step, 128), 4, 3
 
 

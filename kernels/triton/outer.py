@@ -64,7 +64,7 @@ class Outer:
             rows=self.rows,
             n_extent=self.group_size,
             k_unit=self.out_block,
-            taps=self.tap_count,
+            pointwise=self.pointwise,
             whole_steps=False,
             descriptors=self.pointwise and self.groups == 1 and descriptors_fit(self.grad, self.x),
             shared_limit=shared_limit(self.x.device),

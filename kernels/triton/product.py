@@ -67,6 +67,10 @@ class Product:
         """Positions of y."""
         return math.prod(self.y.shape[:3])
 
+    @property
+    def pointwise(self) -> bool:
+        return self.taps.pointwise(self.x, self.y, math.prod(self.weight.shape[-3:-1]))
+
     def problem(self, schedule: Schedule) -> Problem:
         return Problem(
             op="product",
@@ -75,7 +79,7 @@ class Product:
             rows=self.rows,
             n_extent=self.n_unit * schedule.span,
             k_unit=self.k_unit,
-            taps=math.prod(self.weight.shape[-3:-1]),
+            pointwise=self.pointwise,
             whole_steps=schedule.span > 1,
             descriptors=self.groups == 1
             and schedule.span == 1
@@ -117,7 +121,7 @@ class Product:
             self.k, self.n, 0 if slot else (self.k if self.k_first else self.n) * o,
             TAPS=taps_h * taps_w, TAPS_W=taps_w, N_UNIT=self.n_unit, K_UNIT=self.k_unit,
             SPAN=schedule.span,
-            POINTWISE=self.taps.pointwise(self.x, self.y, taps_h * taps_w), PACKED=self.packed,
+            POINTWISE=self.pointwise, PACKED=self.packed,
             K_EVEN=self.k % self.k_unit == 0,
             N_EVEN=self.n % (self.n_unit * schedule.span) == 0
             and self.n_unit * schedule.span % configuration.block_n == 0,

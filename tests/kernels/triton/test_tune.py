@@ -14,7 +14,7 @@ from cannon_fx.kernels.triton.configuration import Configuration, Problem, candi
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
-PROBLEM = Problem("product", "bfloat16", "ieee", 4096, 128, 64, 1, False, True, 223 * 1024)
+PROBLEM = Problem("product", "bfloat16", "ieee", 4096, 128, 64, True, False, True, 223 * 1024)
 
 
 @pytest.mark.parametrize("op", ["product", "grad_weight"])
