@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -13,6 +14,26 @@ class Window(NamedTuple):
     padding: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+
+    @classmethod
+    def of(
+        cls,
+        taps: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
+    ) -> Window:
+        """From lists, as the raw ops get them."""
+        (r, s), (stride_h, stride_w), (padding_h, padding_w), (step_h, step_w) = taps, stride, padding, dilation
+        return cls((r, s), (stride_h, stride_w), (padding_h, padding_w), (step_h, step_w), groups)
+
+    def check(self, out_channels: int) -> None:
+        """Raises ValueError when a value makes no sense."""
+        if min(*self.taps, *self.stride, *self.dilation, self.groups) < 1 or min(self.padding) < 0:
+            raise ValueError(f"taps, stride, dilation and groups must be positive and padding not negative: {self}")
+        if out_channels % self.groups:
+            raise ValueError(f"{out_channels} output channels do not part into {self.groups} groups")
 
     def out_size(self, height: int, width: int) -> tuple[int, int]:
         """(OH, OW)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pytest
@@ -86,12 +87,11 @@ def relative_error(result: Tensor, expected: Tensor) -> float:
     return float((result.double() - expected).norm() / (scale if scale > 0 else 1))
 
 
-def check(case: Case, dtype: torch.dtype, packed: bool, activation: str = "none") -> None:
+def check(case: Case, dtype: torch.dtype, packed: bool, activation: str = "none", device: torch.device = CPU) -> None:
     """Forward with bias and activation, and both gradients without."""
     from cannon_fx.kernels.triton import ops
 
     pattern, window = case.pattern(), case.window
-    lists = pattern.lists(CPU)
     taps = window.taps if window else ()
     weight = random(pattern.out_channels, pattern.in_channels, *taps, seed=1).to(dtype)
     used = pack(weight, pattern) if packed else weight.clone()
@@ -113,8 +113,10 @@ def check(case: Case, dtype: torch.dtype, packed: bool, activation: str = "none"
 
     sizes = (case.out, pattern.in_channels, case.out_block, case.group_size)
     assert ops.available(dtype, sizes, window.groups if window else 1)
+    lists = pattern.lists(device)
     rows = lists.row_start, lists.row_group, lists.block_of
     columns = lists.col_start, lists.col_block, lists.col_slot
+    x, used, bias, grad = (tensor.to(device) for tensor in (x, used, bias, grad))
     if window:
         results = (
             ops.conv2d(x, used, bias, *rows, sizes, window, activation),
@@ -130,18 +132,21 @@ def check(case: Case, dtype: torch.dtype, packed: bool, activation: str = "none"
         )
     for result, exactly in zip(results, (expected, exact_x.grad, exact.grad), strict=True):
         assert result.dtype == dtype
-        assert relative_error(result, exactly) < TOLERANCE[dtype]
+        assert relative_error(result.cpu(), exactly) < TOLERANCE[dtype]
     if not packed:
-        assert (results[2][~pattern.spread(pattern.keep)] == 0).all()
+        assert (results[2].cpu()[~pattern.spread(pattern.keep)] == 0).all()
+
+
+@pytest.fixture(autouse=True)
+def _outputs_full_of_nan() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    assert torch.empty(1).isnan()
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 if os.environ.get("TRITON_INTERPRET") == "1":
-
-    @pytest.fixture(autouse=True)
-    def _outputs_full_of_nan() -> None:
-        torch.use_deterministic_algorithms(True)
-        assert torch.utils.deterministic.fill_uninitialized_memory
-        assert torch.empty(1).isnan()
 
     @pytest.mark.parametrize("packed", [False, True], ids=["dense", "packed"])
     @pytest.mark.parametrize("name", LINEAR)
@@ -254,3 +259,11 @@ else:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": "1"})
         assert done.returncode == 0, done.stdout + done.stderr
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+    @pytest.mark.parametrize("packed", [False, True], ids=["dense", "packed"])
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("case", [*LINEAR.values(), *CONV.values()], ids=[*LINEAR, *(f"conv {n}" for n in CONV)])
+    def test_on_the_device(case: Case, dtype: torch.dtype, packed: bool) -> None:
+        """The first run tunes the device, and takes longer."""
+        check(case, dtype, packed, "gelu", torch.device("cuda"))
