@@ -15,6 +15,7 @@ setup(
     package_data={
         "cannon_fx": ["py.typed"],
         "cannon_fx.hw": ["chips/*.toml", "dsent.json"],
+        "cannon_fx.kernels.cpu": ["*.cpp", "*.h"],
         "cannon_fx.kernels.triton": ["tuned/*.json"],
         "cannon_fx.report": ["*.j2"],
     },

@@ -1,0 +1,76 @@
+// From a block of the weight to the right-hand side of multiply(): one matrix per tap.
+#pragma once
+
+#include "problem.h"
+
+template <class T>
+struct Taps {
+  const T* data;
+  int64_t tap_stride, ld;
+  const T* tap(int64_t t) const { return data + t * tap_stride; }
+};
+
+// [rows, columns] -> [ceil(rows / 2), columns, 2], as 16-bit brgemm wants it; a row is missing after an odd last one.
+inline void pair_rows(int64_t rows, int64_t columns, const at::BFloat16* src, int64_t ld, at::BFloat16* dst) {
+  for (int64_t i = 0; i < rows; i += 2, dst += 2 * columns) {
+    const at::BFloat16* first = src + i * ld;
+    if (i + 1 < rows)
+      for (int64_t c = 0; c < columns; ++c) dst[2 * c] = first[c], dst[2 * c + 1] = first[ld + c];
+    else
+      for (int64_t c = 0; c < columns; ++c) dst[2 * c] = first[c], dst[2 * c + 1] = 0;
+  }
+}
+
+// [rows, columns] -> [ceil(columns / 2), rows, 2]: a transpose of pairs, which are 32-bit elements.
+inline void pair_columns(int64_t rows, int64_t columns, const at::BFloat16* src, int64_t ld, at::BFloat16* dst) {
+  const int64_t pairs = ld % 2 == 0 ? columns / 2 : 0;
+  transpose<float>(rows, pairs, reinterpret_cast<const float*>(src), ld / 2, reinterpret_cast<float*>(dst), rows);
+  for (int64_t k = 2 * pairs; k < even(columns); ++k)
+    for (int64_t n = 0; n < rows; ++n)
+      dst[(k / 2 * rows + n) * 2 + k % 2] = k < columns ? src[n * ld + k] : at::BFloat16(0);
+}
+
+// Packs into memory of the caller, `size()` elements for a block.
+template <class T>
+class Packer {
+ public:
+  explicit Packer(const Problem& p) : p_(p), by_tap_(p.channel_stride == 1 ? 0 : size()) {}
+
+  int64_t size() const { return p_.taps() * even(p_.out_block) * even(p_.group_size); }
+
+  // Channels down, outputs across: what the forward multiplies pixels of x by.
+  Taps<T> down(const T* block, int64_t outputs, int64_t channels, T* to) {
+    const Taps<T> source = rows(block, outputs, channels, by_tap_.data());
+    const int64_t tap = (is_half<T> ? even(channels) : channels) * outputs;
+    for (int64_t t = 0; t < p_.taps(); ++t) {
+      if constexpr (is_half<T>)
+        pair_columns(outputs, channels, source.tap(t), source.ld, to + t * tap);
+      else
+        transpose<T>(outputs, channels, source.tap(t), source.ld, to + t * tap, outputs);
+    }
+    return {to, tap, outputs};
+  }
+
+  // Outputs down, channels across: what the input's gradient multiplies pixels of the output's gradient by.
+  Taps<T> across(const T* block, int64_t outputs, int64_t channels, T* to) {
+    if constexpr (!is_half<T>) return rows(block, outputs, channels, to);
+    const Taps<T> source = rows(block, outputs, channels, by_tap_.data());
+    const int64_t tap = even(outputs) * channels;
+    for (int64_t t = 0; t < p_.taps(); ++t)
+      if constexpr (is_half<T>) pair_rows(outputs, channels, source.tap(t), source.ld, to + t * tap);
+    return {to, tap, channels};
+  }
+
+ private:
+  // Per tap a matrix [outputs, channels] whose channels are neighbours; the weight itself where they are already.
+  Taps<T> rows(const T* block, int64_t outputs, int64_t channels, T* to) const {
+    if (p_.channel_stride == 1) return {block, p_.tap_stride, p_.row_stride};
+    for (int64_t n = 0; n < outputs; ++n)
+      transpose<T>(channels, p_.taps(), block + n * p_.row_stride, p_.channel_stride, to + n * p_.taps() * channels,
+                   channels);
+    return {to, channels, p_.taps() * channels};
+  }
+
+  const Problem& p_;
+  Buffer<T> by_tap_;
+};
