@@ -55,9 +55,13 @@ def descriptor(tensor: Tensor, box: Sequence[int]) -> TensorDescriptor:
 
 
 def _outer_strides(tensor: Tensor) -> list[int]:
-    """All but the last; that of a dimension of one may be any number, so a valid one."""
-    pairs = zip(tensor.shape[:-1], tensor.stride()[:-1], strict=True)
-    return [stride if size > 1 else 16 for size, stride in pairs]
+    """All but the last. That of a dimension of one may be any number in torch; here it is what it ought to be."""
+    strides: list[int] = []
+    extent = tensor.shape[-1]
+    for size, stride in zip(tensor.shape[-2::-1], tensor.stride()[-2::-1], strict=True):
+        strides.insert(0, stride if size > 1 else -(-extent // 16) * 16)
+        extent = max(extent, size * strides[0])
+    return strides
 
 
 def wide(*tensors: Tensor) -> bool:
@@ -72,4 +76,5 @@ def precision(dtype: torch.dtype) -> str:
     """How products are formed: fp32 from three tf32 products each, or one where torch was told that tf32 will do."""
     if dtype != torch.float32:
         return "ieee"
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
+    # Not allow_tf32, which raises when the user has set fp32_precision; this one knows both.
+    return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "tf32x3"

@@ -1,7 +1,7 @@
 """The Triton kernels in Triton's interpreter, against the reference in fp64.
 
 The interpreter must be chosen before Triton is imported, so these tests run in a process of their own: the one test
-that other processes see starts it. Outputs are born full of NaN, and so are the cut blocks of dense weights.
+that other processes see starts it. Outputs are born full of NaN (conftest.py), as are the cut blocks of dense weights.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pytest
@@ -137,15 +136,6 @@ def check(case: Case, dtype: torch.dtype, packed: bool, activation: str = "none"
         assert (results[2].cpu()[~pattern.spread(pattern.keep)] == 0).all()
 
 
-@pytest.fixture(autouse=True)
-def _outputs_full_of_nan() -> Iterator[None]:
-    torch.use_deterministic_algorithms(True)
-    assert torch.utils.deterministic.fill_uninitialized_memory
-    assert torch.empty(1).isnan()
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 if os.environ.get("TRITON_INTERPRET") == "1":
 
     @pytest.mark.parametrize("packed", [False, True], ids=["dense", "packed"])
@@ -231,6 +221,30 @@ if os.environ.get("TRITON_INTERPRET") == "1":
         for x in (whole[:, 1 : case.inp + 1], whole[:, 1::3], whole[:1].expand(20, -1)[:, : case.inp]):
             expected = reference.linear(x.double(), weight.double(), pattern)
             assert relative_error(ops.linear(x, weight, None, *rows, sizes, "none"), expected) < 1e-5
+
+    @pytest.mark.parametrize("packed", [False, True], ids=["dense", "packed"])
+    def test_under_the_public_functions(packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The ops that autograd calls, with the arguments that it gives them."""
+        from cannon_fx.kernels import dispatch
+        from cannon_fx.kernels.functional import block_sparse_conv2d
+        from cannon_fx.kernels.triton import ops
+
+        monkeypatch.setattr(dispatch, "_kernels", lambda first, arguments: ops)
+        pattern = Case(32, 16, 16, 8).pattern()
+        made = random(32, 16, 3, 3, seed=1)
+        weight = (pack(made, pattern) if packed else made).requires_grad_()
+        x, bias = random(2, 16, 9, 9, seed=2).requires_grad_(), random(32, seed=3).requires_grad_()
+        inputs = x, weight, bias
+        y = block_sparse_conv2d(x, weight, pattern, bias, 2, 1, activation="gelu", packed=packed)
+        exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
+        expected = reference.conv2d(
+            exact[0], exact[1], pattern, exact[2], (2, 2), (1, 1), activation="gelu", packed=packed
+        )
+        assert relative_error(y.detach(), expected.detach()) < 1e-5
+        grad = random(*y.shape, seed=4)
+        exactly = torch.autograd.grad(expected, exact, grad.double())
+        for result, right in zip(torch.autograd.grad(y, inputs, grad), exactly, strict=True):
+            assert relative_error(result, right) < 1e-5
 
     def test_no_rows() -> None:
         from cannon_fx.kernels.triton import ops
