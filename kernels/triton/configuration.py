@@ -77,6 +77,9 @@ def candidates(problem: Problem) -> Iterator[Configuration]:
         for descriptors in (True, False):
             if descriptors and not (problem.descriptors and _even(problem, block_m, block_n, block_k)):
                 continue
+            # Addresses by pointers leave no registers for a larger tile.
+            if not descriptors and block_m * block_n > 128 * 128:
+                continue
             # As many stages as fit.
             for depth in range(stages, 1, -1):
                 configuration = Configuration(block_m, block_n, block_k, warps, depth, descriptors)
