@@ -16,10 +16,13 @@ setup(
         "cannon_fx": ["py.typed"],
         "cannon_fx.hw": ["chips/*.toml", "dsent.json"],
         "cannon_fx.kernels.cpu": ["*.cpp", "*.h"],
+        "cannon_fx.kernels.triton": ["tuned/*.json"],
         "cannon_fx.report": ["*.j2"],
     },
     install_requires=[
         "torch>=2.11,<2.14",
+        # What torch asks for on a GPU: 3.6 with torch 2.11, 3.7 with 2.13. Its CPU builds come without.
+        "triton>=3.6,<3.8; platform_system == 'Linux'",
         "numpy",
         "scipy>=1.15",
         "sympy",
