@@ -30,6 +30,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/pricing.py
 	$(BIN)/python benchmarks/energy.py
 	$(BIN)/python benchmarks/placement.py
+	$(BIN)/python benchmarks/kernels.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -22,8 +22,8 @@ const char* caught(const Call& call) {
 template <class T>
 void forward(const Problem& p, const void* x, const void* weight, const void* bias, Lines lines, Activation activation,
              void* result) {
-  const bool few = p.images * p.out_height == 1 && p.taps() == 1 && p.out_width <= few_rows && p.conv_groups == 1 &&
-                   p.width == p.out_width && p.stride_w == 1;
+  const bool linear = p.images * p.height == 1 && p.taps() == 1 && p.conv_groups == 1 && p.width == p.out_width;
+  const bool few = linear && p.width >= few_rows.begin && p.width < few_rows.end;
   const auto compute = few ? forward_few<T> : gather<T, false>;
   compute(p, static_cast<const T*>(x), static_cast<const T*>(weight), static_cast<const T*>(bias), lines, activation,
           static_cast<T*>(result));

@@ -109,7 +109,8 @@ void gather(const Problem& p, const T* source, const T* weight, const T* bias, L
   parallel(tiles * count * p.conv_groups, [&](const auto& next) {
     Packer<T> packer(p);
     constexpr int64_t cache = 512 * 1024;
-    const int64_t together = std::max<int64_t>(1, cache / (packer.size() * sizeof(T)));
+    const bool one_chunk = tile_rows <= chunk_rows && tile_columns <= chunk_columns;
+    const int64_t together = one_chunk ? 1 : std::max<int64_t>(1, cache / (packer.size() * sizeof(T)));
     Buffer<T> packed(together * packer.size());
     std::vector<Factor<T>> factors;
     Buffer<float> sums(tile_rows * tile_columns * widest);
@@ -131,8 +132,13 @@ void gather(const Problem& p, const T* source, const T* weight, const T* bias, L
           const int64_t j = backward ? lines.other[at] : line, g = backward ? line : lines.other[at];
           const Range outputs = outputs_of(p, j, q), inputs = inputs_of(p, g);
           if (outputs.size() <= 0) continue;
-          const T* block = weight + p.block_offset(j, g, lines.slot ? lines.slot[at] : at) +
-                           (outputs.begin - j * p.out_block) * p.row_stride;
+          const auto block_at = [&](int64_t at) {
+            const int64_t slot = lines.slot ? lines.slot[at] : at;
+            return weight + (backward ? p.block_offset(lines.other[at], line, slot)
+                                      : p.block_offset(line, lines.other[at], slot));
+          };
+          const T* block = block_at(at) + (outputs.begin - j * p.out_block) * p.row_stride;
+          if (at + 1 < end) prefetch(block_at(at + 1), outputs.size(), inputs.size() * p.channel_stride, p.row_stride);
           T* const to = packed.data() + factors.size() * packer.size();
           const Taps<T> taps = backward ? packer.across(block, outputs.size(), inputs.size(), to)
                                         : packer.down(block, outputs.size(), inputs.size(), to);

@@ -30,6 +30,14 @@ inline void pair_columns(int64_t rows, int64_t columns, const at::BFloat16* src,
       dst[(k / 2 * rows + n) * 2 + k % 2] = k < columns ? src[n * ld + k] : at::BFloat16(0);
 }
 
+// Asks the memory for a block before it is needed: its rows lie too far apart for the processor to foresee them.
+template <class T>
+void prefetch(const T* block, int64_t rows, int64_t elements, int64_t ld) {
+  constexpr int64_t line = 64 / sizeof(T);
+  for (int64_t n = 0; n < rows; ++n)
+    for (int64_t k = 0; k < elements; k += line) __builtin_prefetch(block + n * ld + k);
+}
+
 // Packs into memory of the caller, `size()` elements for a block.
 template <class T>
 class Packer {
@@ -53,11 +61,16 @@ class Packer {
 
   // Outputs down, channels across: what the input's gradient multiplies pixels of the output's gradient by.
   Taps<T> across(const T* block, int64_t outputs, int64_t channels, T* to) {
-    if constexpr (!is_half<T>) return rows(block, outputs, channels, to);
+    if (!is_half<T> && p_.channel_stride != 1) return rows(block, outputs, channels, to);
     const Taps<T> source = rows(block, outputs, channels, by_tap_.data());
-    const int64_t tap = even(outputs) * channels;
-    for (int64_t t = 0; t < p_.taps(); ++t)
-      if constexpr (is_half<T>) pair_rows(outputs, channels, source.tap(t), source.ld, to + t * tap);
+    const int64_t tap = (is_half<T> ? even(outputs) : outputs) * channels;
+    for (int64_t t = 0; t < p_.taps(); ++t) {
+      if constexpr (is_half<T>)
+        pair_rows(outputs, channels, source.tap(t), source.ld, to + t * tap);
+      else  // Rows a power of two apart would push each other out of the cache.
+        for (int64_t n = 0; n < outputs; ++n)
+          std::memcpy(to + t * tap + n * channels, source.tap(t) + n * source.ld, channels * sizeof(T));
+    }
     return {to, tap, channels};
   }
 

@@ -68,7 +68,8 @@ inline int64_t even(int64_t n) { return n + (n & 1); }
 // C [m, n] += A [m, k] B [k, n], fp32 sums. A 16-bit B holds pairs of rows: [ceil(k / 2), n, 2], and ldb counts
 // pairs. oneDNN makes a kernel per shape and keeps it: m and k come in pieces, so that there are few shapes.
 template <class T>
-void multiply(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, float* c, int64_t ldc) {
+void multiply(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, float* c,
+              int64_t ldc) {
   constexpr int64_t rows = 64, depth = 128;
   for (int64_t k0 = 0; k0 < k; k0 += depth)
     for (int64_t m0 = 0; m0 < m; m0 += rows)
