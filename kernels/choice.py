@@ -2,7 +2,7 @@
 
 A kernel whose time per kept weight is 1 / b of the dense op's wins below density b, the break-even density of its block
 shape. Those here are measured (docs/kernels.md: where and how), forward and backward together, over linear layers and
-convolutions the smaller; then rounded down, so that a wrong choice costs nothing worth measuring.
+convolutions the smaller, less a margin, so that a wrong choice costs nothing worth measuring.
 """
 
 from __future__ import annotations

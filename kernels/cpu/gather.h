@@ -8,6 +8,7 @@
 #include "finish.h"
 #include "pack.h"
 
+#include <numeric>
 #include <vector>
 
 // Pixels of one axis that a tap connects: result, result + result_step, ... with source, source + source_step, ...
@@ -106,16 +107,24 @@ void gather(const Problem& p, const T* source, const T* weight, const T* bias, L
   const int64_t tile_rows = ceil_div(std::max<int64_t>(1, target / tile_columns), chunk_rows) * chunk_rows;
   const int64_t tiles_across = ceil_div(columns, tile_columns), tiles = ceil_div(rows, tile_rows) * tiles_across;
 
+  // The longest lines first, so that the threads end together.
+  std::vector<int32_t> order(count);
+  std::iota(order.begin(), order.end(), 0);
+  const auto length = [&](int32_t line) { return lines.start[line + 1] - lines.start[line]; };
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return length(a) > length(b); });
+
   parallel(tiles * count * p.conv_groups, [&](const auto& next) {
     Packer<T> packer(p);
     constexpr int64_t cache = 512 * 1024;
     const bool one_chunk = tile_rows <= chunk_rows && tile_columns <= chunk_columns;
+    // With one chunk a packed block is used once: the next one arrives while this one is multiplied by.
     const int64_t together = one_chunk ? 1 : std::max<int64_t>(1, cache / (packer.size() * sizeof(T)));
     Buffer<T> packed(together * packer.size());
     std::vector<Factor<T>> factors;
     Buffer<float> sums(tile_rows * tile_columns * widest);
     for (int64_t task; (task = next()) >= 0;) {
-      const int64_t line = task % count, q = task / count % p.conv_groups, tile = task / count / p.conv_groups;
+      const int64_t tile = task % tiles, q = task / tiles % p.conv_groups;
+      const int64_t line = order[task / tiles / p.conv_groups];
       const Range made = backward ? inputs_of(p, line) : outputs_of(p, line, q);
       if (made.size() <= 0) continue;
       const int64_t width = made.size(), first = backward ? made.begin + q * p.group_in() : made.begin;

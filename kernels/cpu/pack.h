@@ -12,12 +12,14 @@ struct Taps {
 
 // [rows, columns] -> [ceil(rows / 2), columns, 2], as 16-bit brgemm wants it; a row is missing after an odd last one.
 inline void pair_rows(int64_t rows, int64_t columns, const at::BFloat16* src, int64_t ld, at::BFloat16* dst) {
-  for (int64_t i = 0; i < rows; i += 2, dst += 2 * columns) {
-    const at::BFloat16* first = src + i * ld;
+  for (int64_t i = 0; i < rows; i += 2) {
+    const auto* __restrict first = reinterpret_cast<const uint16_t*>(src + i * ld);
+    const auto* __restrict second = reinterpret_cast<const uint16_t*>(src + (i + 1) * ld);
+    auto* __restrict to = reinterpret_cast<uint32_t*>(dst + i * columns);
     if (i + 1 < rows)
-      for (int64_t c = 0; c < columns; ++c) dst[2 * c] = first[c], dst[2 * c + 1] = first[ld + c];
+      for (int64_t c = 0; c < columns; ++c) to[c] = first[c] | static_cast<uint32_t>(second[c]) << 16;
     else
-      for (int64_t c = 0; c < columns; ++c) dst[2 * c] = first[c], dst[2 * c + 1] = 0;
+      for (int64_t c = 0; c < columns; ++c) to[c] = first[c];
   }
 }
 
