@@ -17,6 +17,7 @@ from .compute import Compute
 from .energy import Energy, NocEnergy
 from .errors import ChipError
 from .network_spec import Routing, Topology
+from .reading import read_text
 from .router import Router
 
 Count = Annotated[int, Field(gt=0, le=1_000_000, strict=True)]
@@ -205,14 +206,7 @@ class Chip(_Section):
                 f"unknown chip {text!r}.{hint} The chips that come with cannon_fx are {', '.join(cls.presets())}; "
                 "for one of your own give the path of its .toml file."
             )
-        try:
-            content = Path(chip).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ChipError(
-                f"cannot read the chip file {text!r}: {getattr(error, 'strerror', None) or error}. "
-                f"Give a readable .toml file, or one of {', '.join(cls.presets())}."
-            ) from error
-        return cls.parse(content, text)
+        return cls.parse(read_text(chip), text)
 
     @classmethod
     def parse(cls, content: str, origin: str) -> Chip:

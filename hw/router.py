@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from .arrays import Ints
 from .errors import ChipError
 from .network import Ways
+from .reading import read_text
 
 Delay = Annotated[int, Field(ge=0, le=1000, strict=True)]
 Stage = Annotated[int, Field(ge=1, le=1000, strict=True)]
@@ -160,11 +161,7 @@ class Router(BaseModel):
     @classmethod
     def load(cls, path: str | Path) -> tuple[Router, dict[str, str | int | float]]:
         """`parse` of a file. Raises ChipError."""
-        try:
-            text = Path(path).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ChipError(f"cannot read the router file {str(path)!r}: {error}. Give a readable file.") from error
-        return cls.parse(text, str(path))
+        return cls.parse(read_text(path), str(path))
 
 
 def _assignments(text: str, origin: str) -> list[tuple[str, str | int | float]]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .arrays import Ints
 from .errors import ChipError
+from .reading import read_text
 
 MOST = 10**15
 """The largest number in a trace: far above any cycle count, far below what overflows."""
@@ -95,11 +96,7 @@ class Packets:
     @classmethod
     def load(cls, path: str | Path) -> Packets:
         """`parse` of a file. Raises ChipError."""
-        try:
-            text = Path(path).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ChipError(f"cannot read the trace {str(path)!r}: {error}. Give a readable file.") from error
-        return cls.parse(text, str(path))
+        return cls.parse(read_text(path), str(path))
 
     def dump(self) -> str:
         """The rows that `parse` reads."""
@@ -196,16 +193,20 @@ def synthetic(name: str, nodes: int, rate: float, packet_flits: int, cycles: int
     `rate` in flits per node and cycle, `cycles` long. As in BookSim2, uniform traffic includes packets to oneself.
     Raises ChipError.
     """
-    if packet_flits < 1 or cycles < 0 or not 0 <= rate <= packet_flits:
+    if packet_flits < 1:
+        raise ChipError(f"packets of {packet_flits} flits: give at least 1.")
+    if not 0 <= rate <= packet_flits:
         raise ChipError(
-            f"rate {rate} flits per node and cycle in packets of {packet_flits} flits over {cycles} cycles: give at "
-            "least 1 flit, no negative cycles, and a rate from 0 to the packet length."
+            f"rate {rate}: a node sends from 0 to {packet_flits} flits per cycle in packets of {packet_flits}."
         )
-    expected = cycles * nodes * rate / packet_flits
-    if seed < 0 or cycles * nodes > MOST_DRAWS or expected > MOST_DRAWN:
+    if seed < 0:
+        raise ChipError(f"seed {seed} is negative: give one from 0 on.")
+    if not 0 <= cycles <= MOST_DRAWS // nodes:
+        raise ChipError(f"{cycles} cycles of {nodes} nodes: give from 0 to {MOST_DRAWS // nodes} cycles.")
+    if (expected := cycles * nodes * rate / packet_flits) > MOST_DRAWN:
         raise ChipError(
-            f"{cycles} cycles of {nodes} nodes with seed {seed} are {expected:.0f} packets: give at most {MOST_DRAWN} "
-            f"packets, {MOST_DRAWS // nodes} cycles, and a seed from 0 on."
+            f"{cycles} cycles at rate {rate} are about {expected:.0f} packets: give fewer cycles or a lower rate, for "
+            f"{MOST_DRAWN} at most."
         )
     rng = np.random.default_rng(seed)
     target = pattern(name, nodes)

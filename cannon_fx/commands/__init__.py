@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
@@ -15,17 +14,6 @@ T = TypeVar("T")
 def say(message: str) -> None:
     """A message on stderr, off the line of a progress bar or a ^C."""
     sys.stderr.write(f"cannon: {message}\n")
-
-
-def read_text(path: Path) -> str:
-    """A file that an option names. Raises RunError."""
-    from cannon_fx.errors import RunError
-
-    try:
-        return path.read_text("utf-8-sig")  # some editors begin a file with a byte order mark
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text in UTF-8"
-        raise RunError(f"cannot read {str(path)!r}: {why}. Give a readable file.") from error
 
 
 def interruptible(work: Callable[[], T]) -> T:

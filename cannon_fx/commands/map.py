@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cannon_fx.commands import interruptible, read_text
+from cannon_fx.commands import interruptible
 from cannon_fx.commands.mapping import DEMO_MODEL, MappingOptions
+from cannon_fx.hw.reading import read_text
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -12,7 +12,8 @@ from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Any, Literal
 
-from cannon_fx.commands import interruptible, read_text, say
+from cannon_fx.commands import interruptible, say
+from cannon_fx.hw.reading import read_text
 
 if TYPE_CHECKING:
     from cannon_fx.hw.arrays import Ints
@@ -117,7 +118,7 @@ class Simulate:
             spec = spec_of(chip, 0)
             sized = chip.noc.columns is not None
         elif Path(self.router).is_file():
-            router, keys = Router.parse(read_text(Path(self.router)), self.router)
+            router, keys = Router.load(self.router)
             flit_bits, clock_ghz = 32, 1.0
             sized = "k" in keys
             spec = booksim.spec_of(keys, self.router)

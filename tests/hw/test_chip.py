@@ -187,7 +187,7 @@ def test_a_router_outside_the_energy_model_is_refused() -> None:
 @pytest.mark.parametrize("path", ["missing.toml", ".", "binary.toml"])
 def test_an_unreadable_file_is_refused(path: str, tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ChipError, match="cannot read the chip file") as caught:
+    with pytest.raises(ChipError, match="cannot read") as caught:
         Chip.load(tmp_path / path)
     assert path.removeprefix(".") in str(caught.value)
 

@@ -1,0 +1,16 @@
+"""Text files that users name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import ChipError
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a file. Raises ChipError."""
+    try:
+        return Path(path).read_text("utf-8-sig")  # some editors begin a file with a byte order mark
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise ChipError(f"cannot read {str(path)!r}: {why}. Give a readable file.") from error
