@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from cannon_fx.hw.reading import read_text
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+MOST_ELEMENTS = 1_000_000_000
+"""Of one sample."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,7 @@ class Map(MappingOptions):
         model, sample = self._table() if self.network_csv else self._model()
         mapping = self.mapping()
         found = plan(model, sample, **mapping | {"targets": mapping["targets"] or None})
-        for export in exports:
-            interruptible(partial(export.write, found))
+        interruptible(partial(Export.write_all, exports, found))
         sys.stdout.write(found.summary(shutil.get_terminal_size((110, 0)).columns, self.latency))
 
     def _model(self) -> tuple[nn.Module, Tensor]:
@@ -61,8 +64,11 @@ class Map(MappingOptions):
 
         if self.dialect:
             raise RunError("--dialect says how to read a table, but there is none. Give --network-csv FILE with it.")
-        if any(size < 1 for size in self.input_shape):
-            raise RunError(f"input_shape is {self.input_shape}: give positive sizes, without the batch.")
+        if any(size < 1 for size in self.input_shape) or math.prod(self.input_shape) > MOST_ELEMENTS:
+            raise RunError(
+                f"input_shape is {self.input_shape}: give positive sizes, without the batch, of at most "
+                f"{MOST_ELEMENTS:,} elements in all."
+            )
         shape = self.input_shape
         sample = torch.zeros(()).expand(1, *shape) if shape else load_data(self.source()).train.images[:1].float()
         return load_model(self.model or DEMO_MODEL), sample

@@ -10,6 +10,7 @@ from torch import nn
 from torch.fx import Node
 
 from cannon_fx.errors import MappingError
+from cannon_fx.hw.network_spec import MOST_NODES
 from cannon_fx.layer import Layer
 from cannon_fx.modules import TWIN, BlockSparse
 from cannon_fx.patterns import select
@@ -161,6 +162,11 @@ class Partition:
                 f"nothing in {type(self.model).__name__} can be mapped onto the chip: "
                 + ("; ".join(f"{u.name}: {u.reason}" for u in unmapped) or "it holds no linear or convolution layer")
                 + ". Give a model with at least one plain nn.Linear or nn.Conv2d, and patterns that leave some."
+            )
+        if first_tile > MOST_NODES:  # refused before anything is as large as they are
+            raise MappingError(
+                f"{type(self.model).__name__} takes {first_tile:,} tiles of chip {plan.chip.name!r}; at most "
+                f"{MOST_NODES:,} can be placed. Take a chip with larger tiles, or map fewer layers."
             )
         return replace(plan, layers=tuple(layers), unmapped=tuple(unmapped))
 
