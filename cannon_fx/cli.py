@@ -9,15 +9,19 @@ import tyro
 
 from cannon_fx.commands import say
 from cannon_fx.commands.bench import Bench
+from cannon_fx.commands.chips import Chips
 from cannon_fx.commands.map import Map
 from cannon_fx.commands.optimize import Optimize
 from cannon_fx.commands.simulate import Simulate
+from cannon_fx.commands.sweep import Sweep
 
 Command = (
     Annotated[Optimize, tyro.conf.subcommand("optimize")]
     | Annotated[Map, tyro.conf.subcommand("map")]
     | Annotated[Simulate, tyro.conf.subcommand("simulate")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
+    | Annotated[Chips, tyro.conf.subcommand("chips")]
 )
 
 
