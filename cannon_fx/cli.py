@@ -14,6 +14,7 @@ from cannon_fx.commands.map import Map
 from cannon_fx.commands.optimize import Optimize
 from cannon_fx.commands.simulate import Simulate
 from cannon_fx.commands.sweep import Sweep
+from cannon_fx.commands.zoo import Zoo
 
 Command = (
     Annotated[Optimize, tyro.conf.subcommand("optimize")]
@@ -21,6 +22,7 @@ Command = (
     | Annotated[Simulate, tyro.conf.subcommand("simulate")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
+    | Annotated[Zoo, tyro.conf.subcommand("zoo")]
     | Annotated[Chips, tyro.conf.subcommand("chips")]
 )
 

@@ -34,7 +34,8 @@ def plan(
 ) -> Plan:
     """What `model` would cost on `chip`, and where; reads only.
 
-    `example_inputs`: a tensor or a tuple of positional arguments, dimension 0 the batch (one sample is used).
+    `example_inputs`: a tensor, a tuple of positional arguments, a dict of keyword arguments, or both as (tuple, dict);
+    dimension 0 of every tensor is the batch (one sample is used).
     `chip`: a preset's name, the path of a TOML file, or a Chip. `targets` and `ignore` choose layers by name,
     glob, class name or "re:…". `order` places the tiles: along a curve, or optimised for the plan's own traffic with
     every connection kept ("annealed" is the best), where `seed` counts. Raises CaptureError, MappingError, ChipError.
