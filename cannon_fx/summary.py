@@ -46,7 +46,10 @@ def summary(plan: Plan, cost: Cost, width: int = 110) -> str:
             f"{computing['latency_cycles']:,.0f} cycles; communication is {share:.1%} of both energies"
         )
     notes = [f"not mapped: {skipped.name}: {skipped.reason}" for skipped in plan.unmapped]
-    notes += [f"no rule for {op}: everything moves to the home of its first input" for op in plan.fallback_ops]
+    notes += [
+        f"no rule for {op}: everything moves to the home of its first input ({share:.2%} of all bits)"
+        for op, share in plan.fallback_shares().items()
+    ]
     console = Console(width=width, no_color=True, highlight=False, markup=False)
     with console.capture() as captured:
         console.print(Group(table, totals, *notes))
