@@ -21,6 +21,7 @@ from cannon_fx.passes.home_calls import Call
 from cannon_fx.passes.home_moves import move
 from cannon_fx.passes.home_outcomes import leave, outcome_of, to_first
 from cannon_fx.passes.home_tensors import CONSTANT, compact, filled, uniform
+from cannon_fx.passes.matrix_ops import input_of
 from cannon_fx.plans import LayerInput, Move, Plan
 
 
@@ -40,7 +41,7 @@ class Homes:
             elif node.op == "get_attr":
                 homes[node] = filled(node.meta.get("val"), CONSTANT)
             elif node.name in layers:
-                layer, producer = layers[node.name], node.args[0]
+                layer, producer = layers[node.name], input_of(node)
                 inputs[layer.name] = layer_input(layer, node, homes[producer])
                 homes[node] = _output_homes(layer, node)
             elif node.op == "call_function":
@@ -60,8 +61,7 @@ def layer_input(layer: Layer, node: Node, home: Tensor) -> LayerInput:
         home = home.narrow(dimension, 0, 1) if uniform(home, dimension) else home.index_select(dimension, used)
         home = home.expand(*(len(used) if d == dimension else -1 for d in range(home.dim())))
     channels_last = compact(home if layer.kind == "linear" else home.movedim(1, -1))
-    producer = node.args[0]
-    assert isinstance(producer, Node)
+    producer = input_of(node)
     if not channels_last.numel():  # every position reads padding only
         return LayerInput(producer.name, *(np.zeros(0, np.int64) for _ in range(3)))
     multiplicity = 1

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cannon_fx.compile import apply_cannon
-from cannon_fx.passes.partition import MATRIX_MODULES
+from cannon_fx.modules import is_matrix
 from cannon_fx.zoo.entry import Entry, tensors_of
 
 TOLERANCE = 1e-5
@@ -36,7 +36,7 @@ def _checked(entry: Entry, chip: str, group_size: int) -> Row:
     buffers = {name: value.clone() for name, value in model.named_buffers()}
     before = _computed(model, args, kwargs, buffers)
     keys = list(model.state_dict())
-    matrices = {name for name, module in model.named_modules() if isinstance(module, MATRIX_MODULES)}
+    matrices = {name for name, module in model.named_modules() if is_matrix(module)}
     begin = time.perf_counter()
     plan = apply_cannon(model, (args, kwargs), chip=chip, group_size=group_size)
     applied = time.perf_counter() - begin

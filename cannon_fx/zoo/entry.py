@@ -12,7 +12,6 @@ values. Anything else behind a name is a literal. `#` starts a comment.
 from __future__ import annotations
 
 import ast
-import importlib
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from cannon_fx.errors import RunError
+from cannon_fx.factory import import_here
 
 DTYPES = {
     "": torch.float32,
@@ -138,7 +138,7 @@ def _input(text: str, generator: torch.Generator) -> Any:
 
 
 def _attribute(module: str, name: str) -> Any:
-    found: Any = importlib.import_module(module)
+    found: Any = import_here(module)
     for part in name.split("."):
         found = getattr(found, part)
     return found
