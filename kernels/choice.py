@@ -45,7 +45,7 @@ def choose(pattern: BlockPattern, macs: int, device: torch.device, dtype: torch.
     saved_us = macs / MACS_PER_US * (1 - pattern.density / break_even)
     if device.type == "cpu" and saved_us < CALL_US:
         return Choice(False, f"dense: the layer is small, sparsity would save {saved_us:.0f} us of a sample")
-    if device.type == "cpu" and not dispatch.compiled(dtype):
+    if not dispatch.fast(device, dtype):
         return Choice(False, "dense: no compiled kernels on this machine")
     return Choice(True, f"sparse: density {pattern.density:.2f}, {block} win below {break_even:.2f} on {kernels}")
 

@@ -36,8 +36,10 @@ def test_sparse_where_it_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         assert why in dense.why
 
 
-def test_dense_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dense_without_a_compiler_or_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "compiled", lambda dtype: False)
-    found = choose(pattern(0.25), LARGE, CPU, torch.float32)
-    assert not found.sparse
-    assert "no compiled kernels" in found.why
+    monkeypatch.setattr(dispatch, "_triton", lambda: None)
+    for device in (CPU, torch.device("cuda")):
+        found = choose(pattern(0.25), LARGE, device, torch.float32)
+        assert not found.sparse
+        assert "no compiled kernels" in found.why
