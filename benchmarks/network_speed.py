@@ -116,6 +116,8 @@ def measure(name: str, density: float, options: Options) -> Iterator[dict[str, A
     with torch.no_grad():
         upstream = torch.randn_like(dense(x))
     error = check(sparse, dense, plan, x, upstream)
+    for module in plan.modules.values():
+        module.zero_cut_()  # as after a step of training
     for timed in ("forward", "forward+backward"):
 
         def call(model: nn.Module, timed: str = timed) -> Any:
