@@ -8,7 +8,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-
 RIVALS = "torch BSR", "STK"
 """Baselines that are sparse themselves; every other is the dense library"""
 

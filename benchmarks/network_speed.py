@@ -1,6 +1,6 @@
 """Is a network with cut blocks ever slower than the dense one that it was? Whole networks, random blocks cut.
 
-python benchmarks/network_speed.py [--networks mlp …] [--densities 0.1 …] [--seconds 1] [--out benchmarks/results/network_speed.json]
+python benchmarks/network_speed.py [--networks "mlp, batch 1" …] [--densities 0.1 …] [--seconds 1] [--out FILE]
 
 Every layer chooses dense or sparse for itself. Before a network is timed, its output and gradients are held against
 its dense twin in fp64, with zeros where it is cut. Both are called in turn, so that they meet the same noise.
@@ -82,7 +82,7 @@ def step(model: nn.Module, x: Tensor, upstream: Tensor) -> list[Tensor]:
 
 
 def check(sparse: nn.Module, dense: nn.Module, plan: Any, x: Tensor, upstream: Tensor) -> float:
-    """The larger relative error, of the output or of all gradients together. Raises ArithmeticError beyond TOLERANCE."""
+    """The larger relative error, of output or of all gradients together. Raises ArithmeticError beyond TOLERANCE."""
     exact = copy.deepcopy(dense).double()
     exact.load_state_dict(sparse.state_dict())
     found = [t.detach() for t in step(sparse, x, upstream)]
@@ -149,7 +149,8 @@ def main(options: Options) -> None:
             for row in measure(name, density, options):
                 rows.append(row)
                 print(
-                    f"{name:18} {density:5.2f} {row['pass']:16} {row['dense_ms']:9.2f} ms, ours {row['ours_ms']:9.2f} ms "
+                    f"{name:18} {density:5.2f} {row['pass']:16} {row['dense_ms']:9.2f} ms, "
+                    f"ours {row['ours_ms']:9.2f} ms "
                     f"{row['speedup']:5.2f}x  {row['sparse_layers']:2} of {row['layers']} layers sparse"
                     f"{'' if row['speedup'] >= SLOWEST else '  SLOWER'}",
                     flush=True,

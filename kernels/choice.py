@@ -24,8 +24,8 @@ UNMEASURED = 0.4
 CALL_US = 60
 """What a call costs beyond F.linear's or F.conv2d's, its gradient included, microseconds"""
 MASK_US = 2e-4
-"""What masking a weight and its gradient costs the dense op per element in training, microseconds: while they fit into a
-cache; in memory twenty times as much"""
+"""What masking a weight and its gradient costs the dense op in training, microseconds per element: in a cache; in
+memory twenty times as much"""
 MACS_PER_US = 80_000
 """Dense multiply-accumulates: two cores with AVX-512. A faster machine makes the choice for sparse later."""
 
