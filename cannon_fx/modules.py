@@ -34,6 +34,8 @@ class BlockSparse(nn.Module):
     mask: Tensor
     positions: int
     choice: Choice
+    zeroed: tuple[Tensor | None, int]
+    """The weight, and the version of it, in which everything cut was set to zero"""
     weight: Tensor  # the layer class's own parameter
 
     @classmethod
@@ -58,7 +60,7 @@ class BlockSparse(nn.Module):
 
     def _set(self, pattern: BlockPattern) -> None:
         self.pattern, self.mask = pattern, pattern.spread(pattern.keep).to(self.weight.device)
-        self.dense = bool(pattern.keep.all())
+        self.dense, self.zeroed = bool(pattern.keep.all()), (None, 0)
         self._choose()
 
     def _choose(self) -> None:
@@ -82,8 +84,20 @@ class BlockSparse(nn.Module):
         return values
 
     def effective_weight(self) -> Tensor:
-        """The matrix [out, in, ...] that counts: masked, unless nothing is cut."""
-        return self.matrix(self.weight) if self.dense else masked_weight(self.matrix(self.weight), self.mask)
+        """The matrix [out, in, ...] that counts: masked, unless nothing is cut.
+
+        For a few rows masking takes longer than the layer. So inference leaves it out while the weight cannot have been
+        written since its cut part became zero: no gradient was made since, and torch counts no new version of it.
+        """
+        if self.dense:
+            return self.matrix(self.weight)
+        if torch.is_grad_enabled():
+            self.zeroed = None, 0  # an optimiser may follow, and fused ones count no versions
+        elif not torch.compiler.is_compiling():
+            weight, version = self.zeroed
+            if self.weight is weight and self.weight._version == version:
+                return self.matrix(self.weight)
+        return masked_weight(self.matrix(self.weight), self.mask)
 
     @torch.no_grad()
     def cut(self, keep: Tensor) -> None:
@@ -97,6 +111,8 @@ class BlockSparse(nn.Module):
         """Put back to zero what an optimiser's momentum has moved away from it."""
         if not self.dense:
             self.matrix(self.weight).masked_fill_(~self.mask.view(*self.mask.shape, *(1,) * (self.weight.dim() - 2)), 0)
+            if not self.weight.is_inference():  # which counts no versions
+                self.zeroed = self.weight, self.weight._version
 
 
 class BlockSparseLinear(BlockSparse, nn.Linear):

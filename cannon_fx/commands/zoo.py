@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LINE = "{mark} {name:64.64} {layers:>4} layers {unmapped:>4} not mapped {tiles:>6} tiles {seconds:>7} s  {error}\n"
+LINE = "{mark} {name:76.76} {layers:>4} layers {unmapped:>4} not mapped {tiles:>6} tiles {seconds:>7} s  {error}\n"
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,9 @@ class Zoo:
 
 def show(row: dict[str, Any]) -> None:
     """Prints a row as a line."""
-    name, _, rest = row["model"].partition("(")
     line = LINE.format(
         mark="ok  " if row["ok"] else "FAIL",
-        name=name.split()[0] + (" …" if rest else ""),
+        name=row["model"],
         layers=row.get("layers", "-"),
         unmapped=row.get("unmapped", "-"),
         tiles=row.get("tiles", "-"),
