@@ -19,6 +19,7 @@ from cannon_fx.plans import Plan
 from cannon_fx.save import save
 from cannon_fx.train.budget import Budget
 from cannon_fx.train.control import BudgetControl
+from cannon_fx.wrappers import unwrapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +100,7 @@ _APPLIED: WeakKeyDictionary[nn.Module, AppliedPlan] = WeakKeyDictionary()
 
 def applied_plan(model: nn.Module) -> AppliedPlan:
     """The plan that was applied to `model`. Raises MappingError when there is none."""
-    while model not in _APPLIED:
-        inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)  # torch.compile; (D)DP
-        if isinstance(inner, nn.Module):
-            model = inner
-            continue
+    model = unwrapped(model)
+    if model not in _APPLIED:
         raise MappingError(f"{type(model).__name__} holds no block-sparse layers: call apply_cannon(model, …) first.")
     return _APPLIED[model]

@@ -43,6 +43,7 @@ def load(folder: str | Path, model: nn.Module) -> AppliedPlan:
         tuple(x.to(device) for x in inputs),
         chip=Chip.parse_data(saved["chip"], str(path)),
         targets=list(saved["keep"]),
+        batch_dim=None,  # it was one sample that was captured
         **saved["options"],
     )
     if {layer.name for layer in found.layers} != set(saved["keep"]):
