@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from cannon_fx.errors import RunError
+from cannon_fx.zoo.torchvision_ops import import_torchvision
 
 
 def import_here(name: str) -> ModuleType:
@@ -53,6 +54,8 @@ def evaluate(expression: str) -> Any:
     """
     tree, modules = parsed(expression)
     packages = {module.partition(".")[0] for module in modules}
+    if packages & {"timm", "torchvision", "transformers"}:  # the others import it too
+        import_torchvision()
     names = _Names({package: import_here(package) for package in packages})
     names.beside = [import_here(module) for module in modules][:1]
     for node in ast.walk(tree):

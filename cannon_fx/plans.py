@@ -112,10 +112,10 @@ class Plan:
     @property
     def weights_mapped_share(self) -> float:
         """The share of the model's weights (parameters with two dimensions or more) that lie on tiles."""
-        values = {node.name: node.meta["val"] for node in self.exported.graph.nodes if node.op == "placeholder"}
-        weights = [values[name] for name in self.exported.graph_signature.inputs_to_parameters]
+        names = self.exported.graph_signature.parameters
+        weights = {id(weight): weight for name in names if (weight := self.exported.state_dict[name]).dim() > 1}
         on_tiles = sum(prod(layer.weight_shape) for layer in self.layers)
-        return on_tiles / sum(weight.numel() for weight in weights if weight.dim() > 1)
+        return on_tiles / sum(weight.numel() for weight in weights.values())
 
     def full(self) -> dict[str, NDArray[np.bool_]]:
         """Every connection kept."""

@@ -15,7 +15,6 @@ from cannon_fx.atomic import atomic_write_text
 from cannon_fx.errors import RunError
 from cannon_fx.zoo.check import Row, check
 from cannon_fx.zoo.entry import Entry
-from cannon_fx.zoo.torchvision_ops import import_torchvision
 
 PACKAGES = ("cannon-fx", "torch", "torchvision", "timm", "transformers")
 
@@ -60,7 +59,7 @@ def run_list(
 
 def _worker() -> ProcessPoolExecutor:
     """One process with everything imported, so that a model's time is its own."""
-    worker = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=import_torchvision)
+    worker = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
     worker.submit(_ready).result()
     return worker
 
