@@ -9,12 +9,14 @@ import tyro
 
 from cannon_fx.commands import say
 from cannon_fx.commands.bench import Bench
+from cannon_fx.commands.compare import Compare
 from cannon_fx.commands.map import Map
 from cannon_fx.commands.optimize import Optimize
 from cannon_fx.commands.simulate import Simulate
 
 Command = (
     Annotated[Optimize, tyro.conf.subcommand("optimize")]
+    | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Map, tyro.conf.subcommand("map")]
     | Annotated[Simulate, tyro.conf.subcommand("simulate")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]

@@ -7,10 +7,11 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from cannon_fx.commands import say
 from cannon_fx.commands.mapping import DEMO_MODEL, MappingOptions
+from cannon_fx.methods import Method
 
 if TYPE_CHECKING:
     from cannon_fx.config import RunConfig
@@ -22,12 +23,14 @@ class Optimize(MappingOptions):
 
     budget: str = "energy/3"
     """energy/3, latency/2, edp/6, or an absolute value such as energy=120000 (pJ)"""
-    methods: tuple[Literal["dense", "cost-blind", "cannon"], ...] | None = None
+    methods: tuple[Method, ...] | None = None
     """what to compare, each retrained for the same epochs (dense and cannon; for the demo all three)"""
     epochs: int = 40
     """epochs of each method, half to reach the budget, half to fine-tune"""
     dense_epochs: int | None = None
     """epochs to train the dense network first (0; for the demo 20)"""
+    base_weights: Path | None = None
+    """a state_dict to begin with, .safetensors or written by torch.save"""
     batch_size: int = 64
     """samples per step"""
     learning_rate: float = 0.05
@@ -61,6 +64,7 @@ class Optimize(MappingOptions):
             learning_rate=self.learning_rate,
             device=self.device,
             seed=self.seed,
+            base_weights=None if self.base_weights is None else str(self.base_weights),
         )
 
     def run(self) -> None:

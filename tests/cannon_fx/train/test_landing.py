@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from cannon_fx import InfeasibleError, plan
 from cannon_fx.cost import Prices, cost, layer_cost, prices, single_costs
 from cannon_fx.train.budget import UNIT, Budget, measure
-from cannon_fx.train.landing import bundles_of, check_feasible, land, price_list
+from cannon_fx.train.landing import Pricing, bundles_of, check_feasible, land, price_list
 
 
 def importance(p, seed: int, power: float = 2.0):  # type: ignore[no-untyped-def]
@@ -52,9 +53,9 @@ def test_lands_near_the_best_of_all_masks() -> None:
     seed=st.integers(0, 999),
     metric=st.sampled_from(["energy", "latency", "edp"]),
     share=st.floats(0.3, 1.0),
-    cost_blind=st.booleans(),
+    pricing=st.sampled_from(get_args(Pricing)),
 )
-def test_limit_is_met_and_every_layer_lives(seed: int, metric: str, share: float, cost_blind: bool) -> None:
+def test_limit_is_met_and_every_layer_lives(seed: int, metric: str, share: float, pricing: Pricing) -> None:
     p = _residual_plan()
     full = cost(p, p.full())
     limit = share * measure(metric, full)
@@ -62,7 +63,7 @@ def test_limit_is_met_and_every_layer_lives(seed: int, metric: str, share: float
         check_feasible(p, metric, limit)
     except InfeasibleError:
         return
-    kept = land(p, price_list(p, cost_blind), importance(p, seed), metric, limit)
+    kept = land(p, price_list(p, pricing), importance(p, seed), metric, limit)
     found = cost(p, kept)
     assert measure(metric, found) <= limit
     assert all(mask.any() for mask in kept.values())

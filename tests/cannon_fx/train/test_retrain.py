@@ -86,9 +86,11 @@ def test_resumed_training_ends_bit_equal(
 ) -> None:
     def training() -> tuple[nn.Module, Training]:
         network = nn.Sequential(make_network(), nn.Dropout(0.1))
-        apply_cannon(network, image, **CHIP)
+        plan = apply_cannon(network, image, **CHIP)
         torch.manual_seed(5)
-        return network, Training(network, batches, batches, epochs=8, budget="energy/2")
+        return network, Training(
+            network, batches, batches, epochs=8, start=lambda steps: plan.set_budget("energy/2", steps)
+        )
 
     straight, whole = training()
     rows = list(whole)
