@@ -84,7 +84,8 @@ class CompareConfig:
         names = {field.name for field in fields(cls)}
         if wrong := sorted(names ^ values.keys()):
             raise RunError(f"{str(path)!r}: {wrong[0]!r} is {'missing' if wrong[0] in names else 'not an option'}.")
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        options: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**options)
 
     def plain(self) -> dict[str, Any]:
         """Plain values, with lists for tuples."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def execute(config: CompareConfig, folder: Path, command: str, watch: Watcher) -
         if record is None:
             data = data or load_data(config.data)
             state = f"{number + 1}/{len(bases) + len(jobs)}"
-            record = _run(job, folder, command, data, lambda epoch, n=job.name, s=state: watch(n, s, epoch))
+            record = _run(job, folder, command, data, partial(watch, job.name, state))
         if number >= len(bases):
             outcomes.append(Outcome(job.config, record))
     return outcomes

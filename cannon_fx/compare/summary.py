@@ -42,7 +42,10 @@ def points(rows: Iterable[Row]) -> list[Point]:
         groups.setdefault((row["network"], row["chip"], row["method"], row["budget"]), []).append(row)
     return [
         Point(
-            *key,
+            network=network,
+            chip=chip,
+            method=method,
+            budget=budget,
             seeds=len(group),
             accuracy=statistics.fmean(row["accuracy"] for row in group),
             accuracy_std=statistics.stdev(row["accuracy"] for row in group) if len(group) > 1 else 0.0,
@@ -50,7 +53,7 @@ def points(rows: Iterable[Row]) -> list[Point]:
             costs={cost: statistics.fmean(row[cost] for row in group) for cost in COSTS},
             density=statistics.fmean(row["density"] for row in group),
         )
-        for key, group in groups.items()
+        for (network, chip, method, budget), group in groups.items()
     ]
 
 

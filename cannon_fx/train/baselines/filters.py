@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -67,11 +68,14 @@ class FilterControl:
         self.package = torch_pruning()
         self.model, self.replan, self.sample, self.ranking = model, replan, sample, ranking
         self.limit, self.budget, self.steps, self.step = limit, budget, steps, 0
+        importance = self.package.importance.GroupMagnitudeImportance
+        l1 = {"p": 1, "group_reduction": "first", "normalizer": None}
+        self._importance = importance(**l1) if ranking == "l1" else importance(p=2)
         self.rounds = [max(1, steps * (k + 1) // ROUNDS) for k in range(ROUNDS)]
         self.taken: list[Any] = []
         self.kept_whole = self._misjudged()
         self._rebuild()
-        if (least := self._smaller_costs(1 - 1 / STEPS)) > limit:
+        if (least := self._smaller_costs(self._most() / STEPS)) > limit:
             raise InfeasibleError(
                 f"{ranking} cannot meet the budget of {limit:,.0f} {UNIT[budget.metric]} for {budget.metric}: without "
                 f"nearly all of the channels that it can take out, the network still needs {least:,.0f}. Ask for less."
@@ -106,7 +110,7 @@ class FilterControl:
         """One step down the gradient of the group penalty, apart from the loss and its momentum."""
         rate = effective_rate(optimizer.param_groups[0])
         optimizer.zero_grad(set_to_none=False)
-        self.pruner.regularize(self.model)
+        self.learner.regularize(self.model)
         with torch.no_grad():
             for parameter in self.model.parameters():
                 if parameter.grad is not None:
@@ -114,7 +118,7 @@ class FilterControl:
 
     def _shrink_(self, left: int) -> None:
         """One of `left` rounds: of what has to go, an equal share, so that the last round lands."""
-        low, high = 0, STEPS - 1
+        low, high = 0, self._most()
         while low < high:
             middle = (low + high) // 2
             low, high = (low, middle) if self._smaller_costs(middle / STEPS) <= self.limit else (middle + 1, high)
@@ -131,18 +135,32 @@ class FilterControl:
         return measure(self.budget.metric, Counter.of(self.replan(smaller)).count(smaller))
 
     def _rebuild(self) -> None:
-        self.pruner, self.plan = self._pruner(self.model, 0.0), self.replan(self.model)
+        self.learner, self.plan = self._pruner(self.model, 0.0, self._importance), self.replan(self.model)
 
-    def _pruner(self, model: nn.Module, share: float) -> Any:
-        importance = self.package.importance.GroupMagnitudeImportance
-        l1 = self.ranking == "l1"
+    def _most(self) -> int:
+        """The largest share to search, in STEPS: at least one channel of every group stays."""
+        whole = {self.model.get_submodule(name) for name in self.kept_whole}
+        channels = [len(g[0].idxs) for g in self._groups(self.model) if g[0].dep.target.module not in whole]
+        if not channels:
+            return 0
+        least = 1 / min(channels) if self.ranking == "l1" else len(channels) / sum(channels)
+        return int(STEPS * (1 - least))
+
+    def _protected(self, group: Any) -> Any:
+        """The importance of a group's channels, with the first of them out of reach: torch-pruning leaves a group
+        whole when all of it would go."""
+        importance = self._importance(group)
+        importance[importance.argmax()] = math.inf
+        return importance
+
+    def _pruner(self, model: nn.Module, share: float, importance: Callable[[Any], Any] | None = None) -> Any:
         with evaluating(model):
             return self.package.pruner.GroupNormPruner(
                 model,
                 self.sample,
-                importance(p=1, group_reduction="first", normalizer=None) if l1 else importance(p=2),
+                importance or self._protected,
                 reg=LEARNING,
-                global_pruning=not l1,
+                global_pruning=self.ranking == "depgraph",
                 pruning_ratio=share,
                 ignored_layers=[model.get_submodule(name) for name in self.kept_whole],
             )
