@@ -45,6 +45,7 @@ class RunConfig:
     seed: int
     base_weights: str | None = None
     hold_out: bool = False
+    bfloat16: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 2), ("dense_epochs", 0), ("batch_size", 1), ("group_size", 1), ("seed", 0)):

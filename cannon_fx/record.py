@@ -36,8 +36,12 @@ def method_record(plan: Plan, cost: Cost, accuracy: float, epochs: int) -> dict[
     }
 
 
-def placed_again_record(counter: Counter, network: nn.Module) -> dict[str, Any]:
-    """What the trained network costs by its weights, on tiles placed for the traffic that is left."""
+def placed_again_record(counter: Counter, network: nn.Module, dense: Plan) -> dict[str, Any]:
+    """What the trained network costs by its weights, on tiles placed for the traffic that is left.
+
+    Its density is against the weights of `dense`, of which whole filters may be gone.
+    """
+    smaller, larger = (sum(int(np.prod(layer.weight_shape)) for layer in p.layers) for p in (counter.plan, dense))
     cost, energy = counter.count(network), counter.plan.chip.noc_energy
     simulated = None if counter.plan.chip.noc.multicast else counter.count(network, "simulated").latency_cycles
     return {
@@ -45,7 +49,7 @@ def placed_again_record(counter: Counter, network: nn.Module) -> dict[str, Any]:
         "static_energy_pj": cost.static_energy_pj,
         "latency_cycles": cost.latency_cycles,
         "simulated_latency_cycles": simulated,
-        "density": cost.density,
+        "density": cost.density * smaller / larger,
         "tiles": counter.plan.tiles,
         "flit_energy_pj": {"router": energy.router_pj_per_flit, "link": energy.link_pj_per_flit},
         "transfers": transfer_table(counter.plan, cost),

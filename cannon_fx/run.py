@@ -205,6 +205,7 @@ class Run:
             descent=0.0 if stage.name == "base" else 0.5,
             learning_rate=config.learning_rate,
             device=config.device,
+            bfloat16=config.bfloat16,
         )
         if self.interrupted:
             self._load(training.load_state_dict, self.interrupted, folder or Path())
@@ -227,7 +228,7 @@ class Run:
         self.results[stage.name] = method_record(*priced, self.history[-1]["accuracy"], stage.epochs) | {
             "seconds": sum(row["seconds"] for row in self.history if row["method"] == stage.name),
             "validation_accuracy": self._validate(network),
-            "placed_again": placed_again_record(counter.placed_for(network, config.order), network),
+            "placed_again": placed_again_record(counter.placed_for(network, config.order), network, self.plan),
         }
         if stage.name == ("cannon" if "cannon" in config.methods else config.methods[-1]):
             self.kept_plan = found

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Compare:
-    """Compare methods on networks, chips, budgets and seeds. Call it again to go on where it was stopped."""
+    """Compare methods on networks, chips, budgets and seeds.
+
+    Call it again to go on where it was stopped. Called several times at once, the calls share the work.
+    """
 
     config: Path | None = None
     """a config.toml of a comparison, instead of the options below"""
@@ -51,6 +54,8 @@ class Compare:
     """input channels per connection"""
     order: Literal["row-major", "snake", "hilbert", "spectral", "faq", "annealed"] = "annealed"
     """how tiles are placed, before training for the dense traffic and after it for what is left"""
+    bfloat16: bool = False
+    """train with bfloat16 autocast and channels last; weights and evaluation stay float32"""
     device: str = "cpu"
     """cpu, cuda, cuda:1, …"""
     out: Path = Path("runs/compare")
@@ -98,9 +103,9 @@ def show(record: dict[str, object], folder: Path) -> None:
 
     console, found = Console(), points(record["runs"])  # type: ignore[arg-type]
     for network, chip in dict.fromkeys((point.network, point.chip) for point in found):
-        heads = ("method", "budget", "seeds", "accuracy (%)", "pJ", "cycles", "energy", "latency", "EDP", "density (%)")
-        shown = Table(*heads, title=f"{network} on {chip}, times less than dense; *: over half a point below it")
+        shown = Table("method", "budget", "accuracy (%)", "energy", "latency", "EDP", title=f"{network} on {chip}")
         for row in table([point for point in found if (point.network, point.chip) == (network, chip)]):
-            shown.add_row(*row)
+            shown.add_row(*row[:2], row[3], *row[6:9])
         console.print(shown)
+    console.print("Against dense; means over seeds. *: more than half a point below dense.", highlight=False)
     console.print(f"report: {folder / 'compare.html'}", highlight=False, markup=False, soft_wrap=True)

@@ -35,6 +35,8 @@ class Optimize(MappingOptions):
     """samples per step"""
     learning_rate: float = 0.05
     """of SGD with Nesterov momentum 0.9"""
+    bfloat16: bool = False
+    """train with bfloat16 autocast and channels last; weights and evaluation stay float32"""
     device: str = "cpu"
     """cpu, cuda, cuda:1, …"""
     seed: int = 0
@@ -63,6 +65,7 @@ class Optimize(MappingOptions):
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             device=self.device,
+            bfloat16=self.bfloat16,
             seed=self.seed,
             base_weights=None if self.base_weights is None else str(self.base_weights),
         )

@@ -44,6 +44,7 @@ class CompareConfig:
     learning_rates: tuple[float, ...]
     group_size: int
     order: PlacementOrder
+    bfloat16: bool
     device: str
 
     def __post_init__(self) -> None:
@@ -153,6 +154,7 @@ class CompareConfig:
             targets=(),
             ignore=(),
             device=self.device,
+            bfloat16=self.bfloat16,
             seed=seed,
             base_weights=weights,
             hold_out=len(self.learning_rates) > 1,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +50,33 @@ def open_folder(config: CompareConfig, folder: Path) -> None:
 
 
 def execute(config: CompareConfig, folder: Path, command: str, watch: Watcher) -> list[Outcome]:
-    """Does what is left to do in `folder` and returns all outcomes; the budgets that a method cannot meet have none."""
+    """Does what is left to do in `folder` and returns all outcomes.
+
+    Several processes may do so at once: each takes what no other is at, and waits at the end for the others.
+    """
     bases, jobs = list(config.bases().values()), list(config.jobs(folder))
-    data: ImageData | None = None
-    outcomes = []
-    for number, job in enumerate(bases + jobs):
-        record = finished(job, folder)
-        if record is None:
-            data = data or load_data(config.data)
-            state = f"{number + 1}/{len(bases) + len(jobs)}"
-            record = _run(job, folder, command, data, partial(watch, job.name, state))
-        if number >= len(bases):
-            outcomes.append(Outcome(job.config, record))
-    return outcomes
+    data = cache(partial(load_data, config.data))
+    for wait in (False, True):
+        for number, job in enumerate(bases + jobs):
+            # Without its base a run cannot start.
+            with _claimed(folder / job.name, wait or number < len(bases)) as claimed:
+                if claimed and finished(job, folder) is None:
+                    _run(job, folder, command, data(), partial(watch, job.name, f"{number + 1}/{len(bases + jobs)}"))
+    return [Outcome(job.config, record) for job in jobs if (record := finished(job, folder)) is not None]
+
+
+@contextmanager
+def _claimed(folder: Path, wait: bool) -> Iterator[bool]:
+    """Whether this process has `folder` to itself for the time of the with block. A killed process lets go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            claimed = False
+        else:
+            claimed = True
+        yield claimed
 
 
 def finished(job: Job, folder: Path) -> dict[str, Any] | None:
@@ -72,20 +88,17 @@ def finished(job: Job, folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _run(job: Job, folder: Path, command: str, data: ImageData, listen: Callable[[Epoch], None]) -> dict[str, Any]:
+def _run(job: Job, folder: Path, command: str, data: ImageData, listen: Callable[[Epoch], None]) -> None:
     own = folder / job.name
     try:
         run = Run(job.config, command, data)
         if (own / CHECKPOINT).exists():
             run.resume(own)
-        elif not (own / CONFIG).exists():
-            run.start(own)
+        else:
+            atomic_write_text(own / CONFIG, job.config.toml())
         record = run.execute(own, lambda _, epoch: listen(epoch))
     except InfeasibleError as error:
-        record = {"refused": str(error)}
-        own.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(own / REFUSED, json.dumps(record) + "\n")
-        return record
+        atomic_write_text(own / REFUSED, json.dumps({"refused": str(error)}) + "\n")
+        return
     write_report(record, own)
     (own / CHECKPOINT).unlink()
-    return record

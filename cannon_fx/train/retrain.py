@@ -91,7 +91,8 @@ class Training:
 
     `start` is given the number of optimiser steps of the first `descent` of the epochs and returns the control that
     makes the network sparse in them; the rest fine-tune. Without it: plain training, same schedule. SGD with Nesterov
-    momentum; the learning rate is constant during the descent, then falls along a cosine. Raises RunError for a
+    momentum; the learning rate is constant during the descent, then falls along a cosine. `bfloat16` trains with
+    autocast and channels last, about twice as fast; weights and evaluation stay float32. Raises RunError for a
     loader without length, and what `start` raises.
     """
 
@@ -109,8 +110,12 @@ class Training:
         weight_decay: float = 1e-4,
         loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
         device: torch.device | str = "cpu",
+        bfloat16: bool = False,
     ) -> None:
-        self.model = model.to(device)
+        self.model, self.bfloat16 = model.to(device), bfloat16
+        self.format = torch.channels_last if bfloat16 else torch.contiguous_format
+        if bfloat16:
+            self.model = self.model.to(memory_format=torch.channels_last)
         self.train_loader, self.val_loader, self.loss, self.device = train_loader, val_loader, loss, device
         self.epochs, self.done, self.learning_rate = epochs, 0, learning_rate
         if not isinstance(train_loader, Sized) or not len(train_loader):
@@ -141,8 +146,9 @@ class Training:
         for batch, (x, y) in enumerate(self.train_loader):
             self._set_rate(self.done + batch / self.batches)
             x, y = x.to(self.device), y.to(self.device)
-            logits = self.model(x)
-            loss = self.loss(logits, y)
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
+                logits = self.model(x.contiguous(memory_format=self.format) if x.dim() == 4 else x)
+            loss = self.loss(logits.float(), y)
             if self.control:
                 loss = loss + self.control.regularizer()
             if not torch.isfinite(loss):

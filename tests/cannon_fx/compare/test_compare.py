@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from collections.abc import Callable
@@ -66,7 +67,7 @@ def config(**changes: Any) -> CompareConfig:
         "networks": ("cannon_fx.networks:digits_net",), "data": "digits", "chips": ("demo-32nm",),
         "methods": ("dense", "block-magnitude"), "budgets": ("energy/2",), "seeds": 1, "base_weights": (),
         "dense_epochs": 0, "epochs": 3, "batch_size": 400, "learning_rates": (0.05,), "group_size": 4,
-        "order": "snake", "device": "cpu",
+        "order": "snake", "bfloat16": False, "device": "cpu",
     }  # fmt: skip
     return CompareConfig(**options | changes)
 
@@ -94,6 +95,25 @@ def test_a_run_that_was_killed_goes_on_from_its_last_epoch(tmp_path: Path) -> No
         (method,) = one.config.methods
         for key in ("accuracy", "energy_pj", "placed_again"):
             assert one.record["methods"][method][key] == other.record["methods"][method][key]
+
+
+def test_two_processes_share_the_work(tmp_path: Path) -> None:
+    """While another holds a run, this one does the rest, and then waits for it."""
+    open_folder(config(), tmp_path)
+    held, *rest = [job.name for job in config().jobs(tmp_path)]
+    (tmp_path / held).mkdir(parents=True)
+    done: list[str] = []
+    with open(tmp_path / held / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        def watch(job: str, state: str, epoch: Any) -> None:
+            done.append(job)
+            if job == rest[-1] and epoch.epoch == 3:
+                fcntl.flock(lock, fcntl.LOCK_UN)
+
+        outcomes = execute(config(), tmp_path, "", watch)
+    assert list(dict.fromkeys(done)) == [*rest, held]
+    assert len(outcomes) == 1 + len(rest)
 
 
 def test_a_folder_of_other_options_is_refused(tmp_path: Path) -> None:

@@ -169,3 +169,20 @@ def test_budgets_that_are_some(network: nn.Module, image: Tensor) -> None:
     assert Budget.parse("latency / 2.5").limit(full) == pytest.approx(full.latency_cycles / 2.5)
     assert Budget.parse("edp/4").limit(full) == pytest.approx(full.energy_pj * full.latency_cycles / 4)
     assert Budget.parse("energy=1.5e3").limit(full) == 1500
+
+
+def test_distances_are_those_of_single_elements(network: nn.Module, image: Tensor) -> None:
+    """Every element walked alone: links between its home and the tile, on average over its group."""
+    p = plan(network, image, chip="demo-32nm", group_size=2)
+    x, y = p.placed().coordinates
+    for layer in p.layers:
+        found, source = price_list(p, "distance")[layer.name], p.inputs[layer.name]
+        assert not found.sum_pj.any()
+        for g, j in itertools.product(range(layer.groups), range(layer.column_blocks)):
+            tile = layer.tile_of[layer.row_block_of[g], j]
+            links = []
+            for k in np.flatnonzero(source.group == g):
+                home = source.home[k]
+                start = p.chip.noc.port if home == -1 else (x[home], y[home])
+                links += [abs(start[0] - x[tile]) + abs(start[1] - y[tile])] * int(source.elements[k])
+            assert found.input_pj[j, g] == pytest.approx(np.mean(links))
