@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cannon_fx.cost import Cost, cost
 from cannon_fx.errors import MappingError
 from cannon_fx.modules import BlockSparse
 from cannon_fx.plans import Plan
 from cannon_fx.save import save
 from cannon_fx.train.budget import Budget
 from cannon_fx.train.control import BudgetControl
+from cannon_fx.train.landing import Pricing
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +53,6 @@ class AppliedPlan(Plan):
         """The connections that are kept now, per layer name: bool [J, G]."""
         return {name: module.pattern.keep.numpy() for name, module in self.modules.items()}
 
-    def cost_alive(self) -> Cost:
-        """The cost without the connections that are exactly zero now, cut or not."""
-        keep, alive = self.keep(), self.control.penalty.alive()
-        return cost(self, {name: keep[name] & alive[name] for name in keep})
-
     def save(self, folder: str | Path) -> Path:
         """Writes weights.safetensors, with this plan in it, into `folder`; see cannon_fx.load."""
         model = self.model()
@@ -65,14 +60,15 @@ class AppliedPlan(Plan):
             raise MappingError("the network of this plan no longer exists; keep a reference to it and save again.")
         return save(model, self, folder)
 
-    def set_budget(self, budget: str | Budget, steps: int, *, cost_blind: bool = False) -> BudgetControl:
+    def set_budget(self, budget: str | Budget, steps: int, *, pricing: Pricing = "energy") -> BudgetControl:
         """Starts a descent to `budget` over `steps` optimiser steps.
 
-        `cost_blind` ignores what connections cost, as a baseline. Before anything changes, raises InfeasibleError
+        `pricing` is what connections are taken to cost; all but "energy" are baselines. Before anything changes, raises
+        InfeasibleError
         for a budget that no masks meet, and RunError for `steps` below 1 or a frozen layer.
         """
         parsed = Budget.parse(budget) if isinstance(budget, str) else budget
-        self._control[:] = [BudgetControl(self, self.modules, parsed, steps, cost_blind)]
+        self._control[:] = [BudgetControl(self, self.modules, parsed, steps, pricing)]
         return self._control[0]
 
     @property
