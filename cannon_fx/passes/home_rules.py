@@ -87,7 +87,10 @@ WINDOWS = (
     *(aten._upsample_bilinear2d_aa, aten._upsample_bicubic2d_aa),
 )
 
-LINES = (aten.cumsum, aten.cumprod, aten.sort, aten.topk, aten.argsort, aten._fft_c2c, aten._fft_r2c, aten._fft_c2r)
+LINES = (
+    *(aten.cumsum, aten.cumprod, aten.cummax, aten.cummin, aten.sort, aten.topk, aten.argsort, aten.median),
+    *(aten.kthvalue, aten.mode, aten._fft_c2c, aten._fft_r2c, aten._fft_c2r),
+)
 
 CONVOLUTIONS = (
     *(aten.conv1d, aten.conv2d, aten.conv3d, aten.convolution),

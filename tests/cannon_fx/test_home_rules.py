@@ -24,7 +24,7 @@ CHIP = chip(rows=64, columns=8)  # a tile takes two output channels
 
 
 class OneOp(nn.Module):
-    """An op on activations whose homes differ along channels, along columns, and with constants and the port among them.
+    """An op on activations whose homes differ along channels, along columns, and with constants and the port among.
 
     `back` reads the result element by element, so that its input tells every home.
     """

@@ -489,6 +489,8 @@ LINES = (
     | {f"{kind}2d{more}": last(2) for kind in ("upsample_bilinear", "upsample_bicubic") for more in ("",)}
     | {"_upsample_nearest_exact2d": last(2), "_upsample_bilinear2d_aa": last(2), "_upsample_bicubic2d_aa": last(2)}
     | {"cumsum": one_dim(1, -1), "cumprod": one_dim(1, -1), "sort": one_dim(1, -1), "argsort": one_dim(1, -1)}
+    | {"cummax": one_dim(1, -1), "cummin": one_dim(1, -1), "median": one_dim(1, -1), "mode": one_dim(1, -1)}
+    | {"kthvalue": one_dim(2, -1)}
     | {"topk": one_dim(2, -1)}
     | dict.fromkeys(("_fft_c2c", "_fft_r2c", "_fft_c2r"), lambda args, kwargs: args[1])
 )
