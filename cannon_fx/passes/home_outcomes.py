@@ -56,7 +56,7 @@ def leave(call: Call, outcome: Outcome, homes: dict[Node, Any]) -> None:
             if _is_view(node) and node.args[0] in shared:
                 shared.add(node)
                 again = None if _is_in_place(node) else outcome_of(Call(node, homes))
-                homes[node] = again.homes if again else homes[node.args[0]]
+                homes[node] = again.homes if again else homes[Call(node, homes).nodes[0]]
         homes[written].copy_(outcome.homes)
 
 

@@ -42,6 +42,7 @@ from cannon_fx.passes.home_rules_still import (
     looked_up,
     made_here,
     moved_as,
+    padded,
     pointwise,
     rearranged,
     reshaped,
@@ -56,7 +57,7 @@ aten = torch.ops.aten
 RESHAPES = (aten.view, aten.reshape, aten._unsafe_view, aten.flatten, aten.unflatten, aten.view_as, aten.reshape_as)
 
 REARRANGED = (
-    *(aten.repeat, aten.repeat_interleave, aten.constant_pad_nd, aten.pad, aten.reflection_pad1d),
+    *(aten.repeat, aten.repeat_interleave, aten.reflection_pad1d),
     *(aten.reflection_pad2d, aten.reflection_pad3d, aten.replication_pad1d, aten.replication_pad2d),
     *(aten.replication_pad3d, aten.pixel_shuffle, aten.pixel_unshuffle, aten.channel_shuffle),
     *(aten.im2col, aten.tril, aten.triu, aten.diag_embed, aten.slice_scatter, aten.select_scatter, aten.rot90),
@@ -86,7 +87,10 @@ WINDOWS = (
     *(aten._upsample_bilinear2d_aa, aten._upsample_bicubic2d_aa),
 )
 
-LINES = (aten.cumsum, aten.cumprod, aten.sort, aten.topk, aten.argsort, aten._fft_c2c, aten._fft_r2c, aten._fft_c2r)
+LINES = (
+    *(aten.cumsum, aten.cumprod, aten.cummax, aten.cummin, aten.sort, aten.topk, aten.argsort, aten.median),
+    *(aten.kthvalue, aten.mode, aten._fft_c2c, aten._fft_r2c, aten._fft_c2r),
+)
 
 CONVOLUTIONS = (
     *(aten.conv1d, aten.conv2d, aten.conv3d, aten.convolution),
@@ -97,6 +101,7 @@ RULES: dict[Any, Rule] = (
     {operator.getitem: moved_as(operator.getitem)}
     | dict.fromkeys(RESHAPES, reshaped)
     | {op: rearranged(op) for op in REARRANGED}
+    | {aten.pad: padded, aten.constant_pad_nd: padded}
     | {aten.cat: joined, aten.concat: joined, aten.stack: stacked, aten.copy: assigned}
     | {aten.roll: turned(aten.roll), aten.flip: turned(aten.flip)}
     | dict.fromkeys(STILL, still)
