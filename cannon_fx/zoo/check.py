@@ -56,6 +56,7 @@ def _checked(entry: Entry, chip: str, group_size: int) -> Row:
         "tiles": plan.tiles,
         "energy_pj": cost.energy_pj,
         "latency_cycles": cost.latency_cycles,
+        "fallback_share": plan.fallback_share,
         "fallback_ops": list(plan.fallback_ops),
         "differences": errors,
         "apply_seconds": round(applied, 2),
