@@ -13,8 +13,8 @@ def advice(plan: Plan, cost: Cost, covered: Coverage) -> list[str]:
     chip, energy = plan.chip, cost.energy_pj or 1.0
     if covered.macs < 0.9:
         found.append(
-            f"{1 - covered.macs:.0%} of the products with weights are not on the chip, for the reasons above; what they "
-            "bring together is counted as moves."
+            f"{1 - covered.macs:.0%} of the products with weights are not on the chip, for the reasons above; what "
+            "they bring together is counted as moves."
         )
     if covered.utilisation < 0.4:
         found.append(
