@@ -1,14 +1,13 @@
 // Forward of a linear layer for five rows of x and more: result^T = weight x^T.
 //
-// With the weight as the left-hand side its blocks are multiplied by as they lie. Instead x is transposed once per
-// call, and the result once more, each far less than the weight.
+// With the weight as the left-hand side its blocks are multiplied as they lie, and in dense storage copied together.
+// Instead x is transposed, by tiles that stay in the cache for all lines, and so is the result.
 #pragma once
 
 #include "finish.h"
 #include "pack.h"
 
-// Rows first .. first + rows of x, transposed by channel groups and by chunks of rows: [channel_groups, chunks,
-// group_size, chunk]; rows missing in the last chunk are zeros. 16-bit in pairs: [.., group_size / 2, chunk, 2].
+// x [rows, in_channels] -> [channel_groups, chunks, step, chunk], transposed by channel groups and chunks of rows; rows missing in the last chunk are zeros. 16-bit in pairs: [.., step / 2, chunk, 2].
 template <class T>
 void transpose_rows(const Problem& p, const T* x, int64_t rows, int64_t chunk, int64_t step, T* result) {
   const int64_t chunks = ceil_div(rows, chunk);
@@ -30,11 +29,11 @@ void transpose_rows(const Problem& p, const T* x, int64_t rows, int64_t chunk, i
 template <class T>
 void forward_linear(const Problem& p, const T* x, const T* weight, const T* bias, Lines lines, Activation activation,
                     T* result) {
+  // oneDNN makes a kernel per shape: few rows are filled up to 16, 32, 48 or 64.
   const int64_t chunk = std::min<int64_t>(64, ceil_div(p.out_width, 16) * 16);
-  const int64_t tile = 8 * chunk;
-  const int64_t step = is_half<T> ? even(p.group_size) : p.group_size;
+  const int64_t tile = 8 * chunk, step = is_half<T> ? even(p.group_size) : p.group_size;
   prefer_large_pages(result, p.out_width * p.out_channels * sizeof(T));
-  T* const transposed = scratch<T, 0>(std::min(tile, ceil_div(p.out_width,chunk)*chunk) * p.channel_groups * step);
+  T* const transposed = scratch<T, 0>(std::min(tile, ceil_div(p.out_width, chunk) * chunk) * p.channel_groups * step);
   const std::vector<int32_t> order = longest_first(lines, p.column_blocks);
 
   for (int64_t first = 0; first < p.out_width; first += tile) {
@@ -54,8 +53,8 @@ void forward_linear(const Problem& p, const T* x, const T* weight, const T* bias
         for (int64_t slot = lines.start[j]; slot < last; ++slot) {
           const int64_t g = lines.other[slot], depth = inputs_of(p, g).size();
           const T* block = weight + p.block_offset(j, g, slot);
-          const T* coming = slot + 1 < last ? weight + p.block_offset(j, lines.other[slot + 1], slot + 1) : block;
-          prefetch(coming, width, depth, p.row_stride);
+          if (slot + 1 < last)
+            prefetch(weight + p.block_offset(j, lines.other[slot + 1], slot + 1), width, depth, p.row_stride);
           int64_t pitch = p.row_stride;
           if (pitch > depth) {  // Rows a power of two apart would push each other out of the cache.
             for (int64_t n = 0; n < width; ++n) std::memcpy(copied + n * depth, block + n * pitch, depth * sizeof(T));

@@ -33,7 +33,8 @@ inline void pair_columns(int64_t rows, int64_t columns, const at::BFloat16* src,
       dst[(k / 2 * ld_dst + n) * 2 + k % 2] = k < columns ? src[n * ld + k] : at::BFloat16(0);
 }
 
-// Asks the memory for a block before it is needed: its rows lie too far apart for the processor to foresee them.
+// Asks for a block before it is needed: its rows lie too far apart for the processor to foresee them. Into the second
+// cache: the first is full of what is being multiplied.
 template <class T>
 void prefetch(const T* block, int64_t rows, int64_t elements, int64_t ld) {
   constexpr int64_t line = 64 / sizeof(T);
