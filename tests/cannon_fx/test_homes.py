@@ -548,7 +548,9 @@ class Frozen(nn.Module):
 
 
 def test_ops_without_gradients_or_autocast_follow_their_rules() -> None:
-    plain, found = (plan(Frozen(inside), torch.zeros(1, 3, HEIGHT, WIDTH), chip=CHIP, group_size=2) for inside in (0, 1))
+    plain, found = (
+        plan(Frozen(inside), torch.zeros(1, 3, HEIGHT, WIDTH), chip=CHIP, group_size=2) for inside in (0, 1)
+    )
     assert any("wrap_with" in move.op for move in found.moves)
     assert moved(found) == moved(plain) != Counter()
     assert fetched(found) == fetched(plain)
