@@ -15,6 +15,7 @@ from torch._ops import OpOverload
 
 from cannon_fx.passes.home_calls import Rule
 from cannon_fx.passes.home_rules_lines import (
+    folded,
     given,
     group_normalised,
     indexed,
@@ -110,7 +111,7 @@ RULES: dict[Any, Rule] = (
     | {aten.where: chosen, aten.embedding: looked_up, aten.one_hot: spread, aten.view_as_real: spread}
     | dict.fromkeys(WINDOWS, together(named))
     | dict.fromkeys(LINES, together(given))
-    | {aten.view_as_complex: together(last(1))}
+    | {aten.view_as_complex: together(last(1)), aten.col2im: folded}
     | dict.fromkeys((aten.softmax, aten._softmax, aten.log_softmax, aten._log_softmax), normalised(2))
     | dict.fromkeys((aten.layer_norm, aten.native_layer_norm), normalised(2, normalized_shape))
     | {aten.rms_norm: normalised(1, normalized_shape), aten.group_norm: group_normalised}

@@ -136,6 +136,7 @@ LINES: dict[str, Case] = {
     "upsample_trilinear3d": lambda m, z, w, x: F.interpolate(z[None], (3, 2, 4), mode="trilinear"),
     "_upsample_bilinear2d_aa": lambda m, z, w, x: F.interpolate(z, (2, 4), mode="bilinear", antialias=True),
     "_upsample_bicubic2d_aa": lambda m, z, w, x: F.interpolate(z, (2, 4), mode="bicubic", antialias=True),
+    "col2im": lambda m, z, w, x: F.fold(z.flatten(2)[:, :, :24].reshape(1, 24, 6).roll(1, 1), (3, 4), 2),
     "cumsum": lambda m, z, w, x: z.cumsum(1),
     "cumprod": lambda m, z, w, x: z.cumprod(-1),
     "cummax": lambda m, z, w, x: z.cummax(1).values,

@@ -16,20 +16,23 @@ from tracer import Tracer
 
 from cannon_fx.compile import apply_cannon, plan
 from cannon_fx.cost import cost
+from cannon_fx.passes import home_moves
 from cannon_fx.passes.home_rules import RULES
+from cannon_fx.passes.homes import Homes
+from cannon_fx.plans import Move
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 CHIP = chip(rows=64, columns=8)  # a tile takes two output channels
 
 
-class OneOp(nn.Module):
-    """An op on activations whose homes differ along channels, along columns, and with constants and the port among.
+class Ops(nn.Module):
+    """Ops on activations whose homes differ along channels, along columns, and with constants and the port among.
 
-    `back` reads the result element by element, so that its input tells every home.
+    `back` reads the results element by element, so that its input tells every home.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, names: list[str]) -> None:
         super().__init__()
         self.a, self.b = nn.Conv2d(6, 6, 1), nn.Conv2d(6, 6, 1)
         self.token = nn.Parameter(torch.zeros(1, 6, 6, 6))
@@ -37,30 +40,37 @@ class OneOp(nn.Module):
         self.register_buffer("statistic", torch.ones(6))
         self.lstm, self.gru = nn.LSTM(6, 3, batch_first=True), nn.GRU(6, 6)
         self.rnn, self.rnn_relu = nn.RNN(6, 3, batch_first=True), nn.RNN(6, 3, nonlinearity="relu")
-        self.op = CASES[name]
+        self.ops = [CASES[name] for name in names]
         with torch.no_grad():
             self.back = nn.Linear(self.between(torch.ones(1, 6, 6, 6)).shape[1], 2)
 
     def between(self, x: Tensor) -> Tensor:
         y, w = self.a(x), self.b(x)
         mixed = torch.cat([self.token[:, :2], w[:, :2], x[:, 2:3], y[:, 3:4]], 1).transpose(1, 2)
-        results = [self.op(self, z, w, x) for z in (y, y.transpose(1, 3), mixed)]
-        return torch.cat([result.flatten() for result in results])[None].to(torch.float32)
+        results = [op(self, z, w, x) for op in self.ops for z in (y, y.transpose(1, 3), mixed)]
+        return torch.cat([result.flatten().float() for result in results])[None]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.back(self.between(x))
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_an_op_moves_what_the_tracer_moves(name: str) -> None:
-    found = plan(OneOp(name).eval(), torch.zeros(1, 6, 6, 6), chip=CHIP, group_size=1)
+GROUPS = [list(CASES)[k : k + 6] for k in range(0, len(CASES), 6)]
+
+
+@pytest.mark.parametrize("names", GROUPS, ids=" + ".join)
+def test_ops_move_what_the_tracer_moves(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = plan(Ops(names).eval(), torch.zeros(1, 6, 6, 6), chip=CHIP, group_size=1)
     truth = Tracer.of_plan(found, found.full())
-    assert found.fallback_ops == ()
-    priced = cost(found, found.full())
     truth.unmapped = [layer.name for layer in found.unmapped]
-    check(found, priced, truth)
-    if "," not in name and " " not in name:
-        assert name in truth.ops
+    check(found, cost(found, found.full()), truth)
+    assert {name.partition(",")[0] for name in names if " " not in name} - truth.ops == set()
+    assert found.fallback_ops == ()
+    monkeypatch.setattr(home_moves, "WALKED", 0)  # as for large tables
+    assert [tables(move) for move in Homes()(found).moves] == [tables(move) for move in found.moves]
+
+
+def tables(move: Move) -> list[object]:
+    return [move.node, *(column.tolist() for column in (move.producer, move.source, move.target, move.elements))]
 
 
 def test_every_op_of_the_table_has_a_case() -> None:

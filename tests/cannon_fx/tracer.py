@@ -101,21 +101,14 @@ class Tracer(Oracle):
         weight = node.args[1].meta["val"].shape
         taps = math.prod(weight[2:])
         read = {()} if channel == value.dim() - 1 else set(self.pixels_read(node, value.shape[2:], weight[2:]))
-        read_by = [
-            [
-                i
-                for i in indices(value.shape)
-                if i[channel] == c and (i[2:] in read or () in read) and self.live(homes, i)
-            ]
-            for c in range(value.shape[channel])
-        ]
+        read_by: list[list[Index]] = [[] for _ in range(value.shape[channel])]
+        for i in indices(value.shape):
+            if (i[2:] in read or () in read) and homes[i] != CONSTANT:
+                read_by[i[channel]].append(i)
         tiles = self._layer(name, homes, read_by, weight[0], taps, result.numel() // weight[0])
         for index in indices(result.shape):
             result[index] = tiles[index[channel]] - CONSTANT
         return result
-
-    def live(self, homes: Any, index: Index) -> bool:
-        return bool(homes[index] != CONSTANT)
 
     def pixels_read(self, node: Node, size: Iterable[int], taps: Iterable[int]) -> Iterable[Index]:
         """Pixels under some weight."""
@@ -431,6 +424,19 @@ class Tracer(Oracle):
                 self.send(producer, ("index", number, at), tile(index, at), there)
         return result
 
+    def op_col2im(self, node: Node, args: Any, kwargs: Any) -> Tensor:
+        """Patches [batch, channels x taps, patches] that overlap are summed to an image, a channel at a time."""
+        value, taps = args[0], math.prod(args[2])
+        result = torch.empty(node.meta["val"].shape, dtype=torch.float64)
+        for b, c in indices(result.shape[:2]):
+            of_channel = list(indices((taps, value.shape[2])))
+            of_channel = [(b, c * taps + tap, patch) for tap, patch in of_channel]
+            target = begin(value, of_channel)
+            for index in of_channel:
+                self.send(node.args[0], index, tile(value, index), target)
+            result[b, c] = target - CONSTANT
+        return result
+
     def op_pad(self, node: Node, args: Any, kwargs: Any) -> Tensor:
         return F.pad(args[0], args[1], args[2] if len(args) > 2 and isinstance(args[2], str) else "constant")
 
@@ -500,8 +506,8 @@ NORMALISED = (
     | {"rms_norm": (1, lambda args, kwargs: range(-len(args[1]), 0))}
     | {"instance_norm": (2, lambda args, kwargs: range(2, args[0].dim()))}
 )
-REDUCED = {"sum", "mean", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "argmax", "argmin", "any", "all",
-           "logsumexp", "norm", "linalg_vector_norm"}  # fmt: skip
+REDUCED = {"sum", "mean", "amax", "amin", "max", "min", "prod", "var", "std", "var_mean", "argmax", "argmin", "any",
+           "all", "logsumexp", "norm", "linalg_vector_norm"}  # fmt: skip
 STILL = {"to", "_to_copy", "type_as", "clone", "lift_fresh_copy", "dropout", "feature_dropout", "alpha_dropout",
          "native_dropout", "real", "imag", "batch_norm", "_native_batch_norm_legit_no_training"}  # fmt: skip
 MADE = {"zeros", "ones", "full", "arange", "scalar_tensor", "zeros_like", "ones_like", "full_like", "empty_like",
@@ -515,4 +521,5 @@ MOVED = {"view", "reshape", "_unsafe_view", "flatten", "unflatten", "view_as", "
          "unfold", "detach", "alias", "swapaxes", "expand_as"}  # fmt: skip
 POINTWISE = {"add", "sub", "rsub", "mul", "div", "maximum", "minimum", "pow", "relu", "sigmoid", "tanh", "gelu",
              "silu", "hardtanh", "hardswish", "prelu", "floor_divide", "__and__", "__or__", "complex", "polar",
-             "masked_fill", "gt", "lt", "eq", "abs", "exp", "clamp", "addcmul", "lerp", "logical_not", "sqrt"}  # fmt: skip
+             "masked_fill", "gt", "lt", "eq", "abs", "exp", "clamp", "addcmul", "lerp",
+             "logical_not", "sqrt"}  # fmt: skip
