@@ -97,12 +97,18 @@ class AppliedPlan(Plan):
 _APPLIED: WeakKeyDictionary[nn.Module, AppliedPlan] = WeakKeyDictionary()
 
 
-def applied_plan(model: nn.Module) -> AppliedPlan:
-    """The plan that was applied to `model`. Raises MappingError when there is none."""
+def find_applied_plan(model: nn.Module) -> AppliedPlan | None:
+    """The plan that was applied to `model`, compiled or wrapped for parallel training as it may be."""
     while model not in _APPLIED:
         inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)  # torch.compile; (D)DP
-        if isinstance(inner, nn.Module):
-            model = inner
-            continue
-        raise MappingError(f"{type(model).__name__} holds no block-sparse layers: call apply_cannon(model, …) first.")
+        if not isinstance(inner, nn.Module):
+            return None
+        model = inner
     return _APPLIED[model]
+
+
+def applied_plan(model: nn.Module) -> AppliedPlan:
+    """The same. Raises MappingError when there is none."""
+    if found := find_applied_plan(model):
+        return found
+    raise MappingError(f"{type(model).__name__} holds no block-sparse layers: call apply_cannon(model, …) first.")
