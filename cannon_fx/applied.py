@@ -58,12 +58,15 @@ class AppliedPlan(Plan):
         keep, alive = self.keep(), self.control.penalty.alive()
         return cost(self, {name: keep[name] & alive[name] for name in keep})
 
-    def save(self, folder: str | Path) -> Path:
-        """Writes weights.safetensors, with this plan in it, into `folder`; see cannon_fx.load."""
+    def save(self, folder: str | Path, packed: bool = False) -> Path:
+        """Writes weights.safetensors, with this plan in it, into `folder`; see cannon_fx.load.
+
+        `packed` writes packed.safetensors instead, where a cut layer's weight is its kept blocks alone.
+        """
         model = self.model()
         if model is None:
             raise MappingError("the network of this plan no longer exists; keep a reference to it and save again.")
-        return save(model, self, folder)
+        return save(model, self, folder, packed)
 
     def set_budget(self, budget: str | Budget, steps: int, *, cost_blind: bool = False) -> BudgetControl:
         """Starts a descent to `budget` over `steps` optimiser steps.

@@ -46,9 +46,8 @@ class Options:
                 raise MappingError(f"backend 'cannon' has no option {name!r}: choose among {sorted(known)}.")
             wanted = bool if name == "strict" else str if name == "inner_backend" else (str, Path)
             if not isinstance(value, wanted):
-                raise MappingError(
-                    f"option {name!r} of backend 'cannon' is {value!r}: {Options.__annotations__[name]}."
-                )
+                kind = Options.__annotations__[name]
+                raise MappingError(f"option {name!r} of backend 'cannon' is {value!r}: it must be {kind}.")
         return cls(**given)
 
 
@@ -59,13 +58,12 @@ def cannon(
     chosen = Options.of(options or {})
     decisions = decide(graph, example_inputs)
     _report(chosen, decisions)
-    inner = torch._dynamo.lookup_backend(chosen.inner_backend)
+    inner: Compiled = torch._dynamo.lookup_backend(chosen.inner_backend)
     if mode:  # torch.compile takes a mode or options, so this is inductor
         inner = partial(inner, config_patches=torch._inductor.list_mode_options(mode))
     sparse = [decision for decision in decisions if decision.pattern]
     if not sparse:
-        compiled: Compiled = inner(graph, example_inputs)
-        return compiled
+        return inner(graph, example_inputs)
     return _guarded(inner(_substituted(graph, sparse), example_inputs), graph, inner, sparse)
 
 
