@@ -53,19 +53,21 @@ class AppliedPlan(Plan):
         """The connections that are kept now, per layer name: bool [J, G]."""
         return {name: module.pattern.keep.numpy() for name, module in self.modules.items()}
 
-    def save(self, folder: str | Path) -> Path:
-        """Writes weights.safetensors, with this plan in it, into `folder`; see cannon_fx.load."""
+    def save(self, folder: str | Path, packed: bool = False) -> Path:
+        """Writes weights.safetensors, with this plan in it, into `folder`; see cannon_fx.load.
+
+        `packed` writes packed.safetensors instead, where a cut layer's weight is its kept blocks alone.
+        """
         model = self.model()
         if model is None:
             raise MappingError("the network of this plan no longer exists; keep a reference to it and save again.")
-        return save(model, self, folder)
+        return save(model, self, folder, packed)
 
     def set_budget(self, budget: str | Budget, steps: int, *, pricing: Pricing = "energy") -> BudgetControl:
         """Starts a descent to `budget` over `steps` optimiser steps.
 
         `pricing` is what connections are taken to cost; all but "energy" are baselines. Before anything changes, raises
-        InfeasibleError
-        for a budget that no masks meet, and RunError for `steps` below 1 or a frozen layer.
+        InfeasibleError for a budget that no masks meet, and RunError for `steps` below 1 or a frozen layer.
         """
         parsed = Budget.parse(budget) if isinstance(budget, str) else budget
         self._control[:] = [BudgetControl(self, self.modules, parsed, steps, pricing)]
@@ -93,12 +95,18 @@ class AppliedPlan(Plan):
 _APPLIED: WeakKeyDictionary[nn.Module, AppliedPlan] = WeakKeyDictionary()
 
 
-def applied_plan(model: nn.Module) -> AppliedPlan:
-    """The plan that was applied to `model`. Raises MappingError when there is none."""
+def find_applied_plan(model: nn.Module) -> AppliedPlan | None:
+    """The plan that was applied to `model`, compiled or wrapped for parallel training as it may be."""
     while model not in _APPLIED:
         inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)  # torch.compile; (D)DP
-        if isinstance(inner, nn.Module):
-            model = inner
-            continue
-        raise MappingError(f"{type(model).__name__} holds no block-sparse layers: call apply_cannon(model, …) first.")
+        if not isinstance(inner, nn.Module):
+            return None
+        model = inner
     return _APPLIED[model]
+
+
+def applied_plan(model: nn.Module) -> AppliedPlan:
+    """The same. Raises MappingError when there is none."""
+    if found := find_applied_plan(model):
+        return found
+    raise MappingError(f"{type(model).__name__} holds no block-sparse layers: call apply_cannon(model, …) first.")

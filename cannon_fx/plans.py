@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 
 from cannon_fx.hw.arrays import Ints
 from cannon_fx.hw.chip import Chip
@@ -121,6 +122,17 @@ class Plan:
         from cannon_fx.cost import cost  # which itself reads plans
 
         return cost(self, self.keep(), latency_model)
+
+    @property
+    def graph_module(self) -> GraphModule:
+        """The captured network, for one sample, as a plain FX graph; its nodes carry what the kept connections cost.
+
+        In node.meta["custom"]["cannon"], as passes/annotate.py says.
+        """
+        from cannon_fx.passes.annotate import Annotate
+
+        annotated: GraphModule = Annotate(self.keep())(self).exported.module()
+        return annotated
 
     def energy_formula(self) -> sympy.Expr:
         """Its dynamic communication energy, pJ, in a chip's constants: see cannon_fx.hw.symbolic."""
