@@ -18,6 +18,7 @@ setup(
         "cannon_fx.kernels.cpu": ["*.cpp", "*.h"],
         "cannon_fx.kernels.triton": ["tuned/*.json"],
         "cannon_fx.report": ["*.j2"],
+        "cannon_fx.zoo.lists": ["*.txt"],
     },
     install_requires=[
         "torch>=2.11,<2.14",

@@ -1,4 +1,4 @@
-"""What the rows of a kernel benchmark say: break-even densities, plots, a table."""
+"""What the rows of kernels.py and kernels_gpu.py say: break-even densities, plots, a table."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+RIVALS = "torch BSR", "STK"
+"""Baselines that are sparse themselves; every other is the dense library"""
 
 
 def break_even(rows: list[dict[str, Any]]) -> dict[str, float | None]:
@@ -29,20 +32,21 @@ def curves(rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
     """(density, speed-up over the dense library) by shape, block, dtype and pass, of three densities and more."""
     found: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
-        if row["baseline"].startswith("cu") and row["storage"] == "dense":
-            key = ", ".join(str(row[name]) for name in ("shape", "block", "dtype", "pass"))
+        if row["baseline"] not in RIVALS and row["storage"] == "dense":
+            key = ", ".join(str(row[name]) for name in ("shape", "batch", "block", "dtype", "pass"))
             found.setdefault(key, []).append((row["density"], row["speedup"]))
     return {key: sorted(points) for key, points in found.items() if len(points) > 2}
 
 
 def draw(rows: list[dict[str, Any]], path: Path, peak: float | None) -> None:
-    """Speed-up over density, break-even densities, and TFLOP/s of the kept blocks."""
+    """Speed-up over density and break-even densities; for a GPU also TFLOP/s of the kept blocks."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(21, 6))
+    on_gpu = all("tflops" in row for row in rows)
+    figure, (left, middle, *others) = pyplot.subplots(1, 2 + on_gpu, figsize=(14 + 7 * on_gpu, 6))
     for key, points in curves(rows).items():
         left.plot(*zip(*points, strict=True), marker=".", label=key)
     left.axhline(1, color="grey", linewidth=0.5)
@@ -52,16 +56,21 @@ def draw(rows: list[dict[str, Any]], path: Path, peak: float | None) -> None:
     middle.barh(list(even), [density or 0 for density in even.values()])
     middle.tick_params(axis="y", labelsize=6)
     middle.set(xlabel="break-even density", xlim=(0, 1))
-    forward = [row for row in rows if row["pass"] == "forward" and row["baseline"].startswith("cu")]
-    for block in sorted({row["block"] for row in forward}):
-        own = [row for row in forward if row["block"] == block]
-        right.scatter([row["density"] for row in own], [row["tflops"] for row in own], s=12, label=block)
-    if peak:
-        right.axhline(peak, color="grey", linewidth=0.5)
-    right.set(xlabel="density", ylabel="TFLOP/s of kept blocks, forward")
-    right.legend(fontsize=6)
+    for axes in others:
+        _draw_rate(axes, rows, peak)
     figure.tight_layout()
     figure.savefig(path, dpi=120, bbox_inches="tight")
+
+
+def _draw_rate(axes: Any, rows: list[dict[str, Any]], peak: float | None) -> None:
+    forward = [row for row in rows if row["pass"] == "forward" and row["baseline"] not in RIVALS]
+    for block in sorted({row["block"] for row in forward}):
+        own = [row for row in forward if row["block"] == block]
+        axes.scatter([row["density"] for row in own], [row["tflops"] for row in own], s=12, label=block)
+    if peak:
+        axes.axhline(peak, color="grey", linewidth=0.5)
+    axes.set(xlabel="density", ylabel="TFLOP/s of kept blocks, forward")
+    axes.legend(fontsize=6)
 
 
 def show(rows: list[dict[str, Any]], even: dict[str, float | None], peak: float | None) -> None:

@@ -39,8 +39,19 @@ def _quietly() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def one_sample(example_inputs: Any) -> tuple[Any, ...]:
-    """Positional arguments with every tensor in them narrowed to its first sample: costs are per inference."""
+def arguments_of(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments: of a tensor, a tuple or list, a dict of keywords, or both as (tuple, dict)."""
+    if isinstance(example_inputs, dict):
+        return (), example_inputs
+    if not isinstance(example_inputs, (tuple, list)):
+        return (example_inputs,), {}
+    if len(example_inputs) == 2 and isinstance(example_inputs[0], tuple) and isinstance(example_inputs[1], dict):
+        return example_inputs[0], example_inputs[1]
+    return tuple(example_inputs), {}
+
+
+def one_sample(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments with every tensor in them narrowed to its first sample: costs are per inference."""
 
     def narrow(value: Any) -> Any:
         if isinstance(value, (list, tuple)):
@@ -56,7 +67,21 @@ def one_sample(example_inputs: Any) -> tuple[Any, ...]:
             )
         return value[:1]
 
-    return narrow(tuple(example_inputs) if isinstance(example_inputs, (tuple, list)) else (example_inputs,))
+    args, kwargs = arguments_of(example_inputs)
+    return narrow(args), narrow(kwargs)
+
+
+def _hint(error: Exception) -> str:
+    """What to do about an error of torch.export."""
+    text = str(error)
+    if "Cache" in text and "pytree" in text.lower():
+        return "It returns a cache: capture it without one, with use_cache=False among its keyword inputs."
+    if "GuardOnDataDependent" in type(error).__name__ or "data-dependent" in text.lower():
+        return (
+            "Its control flow depends on tensor values: apply cannon_fx to the sub-modules around that decision, or "
+            "write it with torch.cond."
+        )
+    return "Check that it runs with these inputs, and that its control flow does not depend on tensor values."
 
 
 def default_inputs(model: nn.Module) -> tuple[Tensor, ...]:
@@ -77,17 +102,18 @@ def default_inputs(model: nn.Module) -> tuple[Tensor, ...]:
 
 def capture(model: nn.Module, example_inputs: Any = None) -> ExportedProgram:
     """The model's graph for one sample. Raises CaptureError when it cannot run or cannot be exported."""
-    arguments = one_sample(default_inputs(model) if example_inputs is None else example_inputs)
+    args, kwargs = one_sample(default_inputs(model) if example_inputs is None else example_inputs)
+    named = [("an input", value) for value in args] + list(kwargs.items())
     shapes = ", ".join(
-        f"an input of shape {list(a.shape)}" if isinstance(a, Tensor) else type(a).__name__ for a in arguments
+        f"{name} of shape {list(value.shape)}" if isinstance(value, Tensor) else f"{name} = {value!r:.40}"
+        for name, value in named
     )
     with evaluating(model), _quietly():
         try:
-            return torch.export.export(model, arguments, strict=False)
+            return torch.export.export(model, args, kwargs, strict=False)
         except Exception as error:  # export and the model's own forward may raise anything
             reason = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(". ")
             raise CaptureError(
                 f"{type(model).__name__} cannot be captured with {shapes or 'no inputs'}: "
-                f"{type(error).__name__}: {reason}. Check that model(*example_inputs) runs and that its "
-                "control flow does not depend on tensor values (see torch.export)."
+                f"{type(error).__name__}: {reason}. {_hint(error)}"
             ) from error

@@ -9,17 +9,23 @@ import tyro
 
 from cannon_fx.commands import say
 from cannon_fx.commands.bench import Bench
+from cannon_fx.commands.chips import Chips
 from cannon_fx.commands.compare import Compare
 from cannon_fx.commands.map import Map
 from cannon_fx.commands.optimize import Optimize
 from cannon_fx.commands.simulate import Simulate
+from cannon_fx.commands.sweep import Sweep
+from cannon_fx.commands.zoo import Zoo
 
 Command = (
     Annotated[Optimize, tyro.conf.subcommand("optimize")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Map, tyro.conf.subcommand("map")]
     | Annotated[Simulate, tyro.conf.subcommand("simulate")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
+    | Annotated[Zoo, tyro.conf.subcommand("zoo")]
+    | Annotated[Chips, tyro.conf.subcommand("chips")]
 )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.export import ExportedProgram
 
 from cannon_fx.applied import AppliedPlan
 from cannon_fx.capture import capture
@@ -33,17 +34,38 @@ def plan(
 ) -> Plan:
     """What `model` would cost on `chip`, and where; reads only.
 
-    `example_inputs`: a tensor or a tuple of positional arguments, dimension 0 the batch (one sample is used).
+    `example_inputs`: a tensor, a tuple of positional arguments, a dict of keyword arguments, or both as (tuple, dict);
+    dimension 0 of every tensor is the batch (one sample is used).
     `chip`: a preset's name, the path of a TOML file, or a Chip. `targets` and `ignore` choose layers by name,
     glob, class name or "re:…". `order` places the tiles: along a curve, or optimised for the plan's own traffic with
     every connection kept ("annealed" is the best), where `seed` counts. Raises CaptureError, MappingError, ChipError.
     """
+    return mapped(
+        model,
+        capture(model, example_inputs),
+        Chip.load(chip),
+        targets=targets,
+        ignore=ignore,
+        group_size=group_size,
+        order=order,
+        seed=seed,
+    )
+
+
+def mapped(
+    model: nn.Module,
+    exported: ExportedProgram,
+    chip: Chip,
+    *,
+    targets: Sequence[str] | None = None,
+    ignore: Sequence[str] = (),
+    group_size: int = 16,
+    order: PlacementOrder = "snake",
+    seed: int = 0,
+) -> Plan:
+    """The plan of a captured model; arguments as for `plan`. To try many chips, a model is captured once."""
     return run(
-        Plan(
-            chip=Chip.load(chip),
-            exported=capture(model, example_inputs),
-            options={"group_size": group_size, "order": order, "seed": seed},
-        ),
+        Plan(chip=chip, exported=exported, options={"group_size": group_size, "order": order, "seed": seed}),
         [
             Partition(model, group_size, None if targets is None else tuple(targets), tuple(ignore)),
             Homes(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -96,20 +96,29 @@ class Export(Generic[T]):
 
     @classmethod
     def parse(cls, wishes: Iterable[str], formats: Mapping[str, Callable[[T], Files]]) -> list[Export[T]]:
-        """Raises RunError for a format that is not among `formats`, and a path in a folder that is not there."""
-        found = []
+        """Raises RunError for a format not among `formats`, a path in a folder that is not there, and a path twice."""
+        found: list[Export[T]] = []
         for wish in wishes:
             name, _, path = wish.partition(":")
             if name not in formats or not path:
                 raise RunError(f"--export {wish!r} is not FORMAT:PATH with one of the formats {', '.join(formats)}.")
             if not Path(path).absolute().parent.is_dir():
                 raise RunError(f"--export {wish!r}: there is no folder {str(Path(path).parent)!r}. Make it first.")
+            if any(export.path.absolute() == Path(path).absolute() for export in found):
+                raise RunError(f"--export {wish!r}: another export goes to that path. Give each its own.")
             found.append(cls(formats[name], Path(path)))
         return found
 
-    def write(self, subject: T) -> None:
-        """Writes the file or the folder; files of the same names are replaced. Raises RunError, ChipError."""
-        files = self.write_as(subject)
+    @classmethod
+    def write_all(cls, exports: Sequence[Export[T]], subject: T) -> None:
+        """Writes files and folders, nothing before all are made; those of the same names are replaced.
+
+        Raises RunError, ChipError.
+        """
+        for export, files in [(export, export.write_as(subject)) for export in exports]:
+            export._write(files)
+
+    def _write(self, files: Files) -> None:
         try:
             if isinstance(files, str):
                 atomic_write_text(self.path, files)

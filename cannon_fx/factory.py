@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import safetensors.torch
 import torch
@@ -13,15 +14,20 @@ from torch import nn
 from cannon_fx.errors import RunError
 
 
+def import_here(name: str) -> ModuleType:
+    """A module by name; those in the current folder are found too."""
+    if str(Path.cwd()) not in sys.path:  # a console script, unlike python -m, does not look there
+        sys.path.insert(0, str(Path.cwd()))
+    return importlib.import_module(name)
+
+
 def load_model(spec: str) -> nn.Module:
     """The module that `spec`'s factory returns; modules in the current folder are found too. Raises RunError."""
     module_name, _, attribute = spec.partition(":")
     if not module_name or not attribute:
         raise RunError(f"model {spec!r} is not of the form package.module:factory, e.g. mynets.resnet:resnet20.")
-    if str(Path.cwd()) not in sys.path:  # a console script, unlike python -m, does not look there
-        sys.path.insert(0, str(Path.cwd()))
     try:
-        factory = getattr(importlib.import_module(module_name), attribute)
+        factory = getattr(import_here(module_name), attribute)
         model = factory()
     except Exception as error:  # a user's module may raise anything
         raise RunError(

@@ -34,6 +34,8 @@ class BlockSparse(nn.Module):
     mask: Tensor
     positions: int
     choice: Choice
+    zeroed: tuple[Tensor | None, int]
+    """The weight, and the version of it, in which everything cut was set to zero"""
     weight: Tensor  # the layer class's own parameter
 
     @classmethod
@@ -58,7 +60,7 @@ class BlockSparse(nn.Module):
 
     def _set(self, pattern: BlockPattern) -> None:
         self.pattern, self.mask = pattern, pattern.spread(pattern.keep).to(self.weight.device)
-        self.dense = bool(pattern.keep.all())
+        self.dense, self.zeroed = bool(pattern.keep.all()), (None, 0)
         self._choose()
 
     def _choose(self) -> None:
@@ -77,9 +79,25 @@ class BlockSparse(nn.Module):
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, {self.choice.why}"
 
+    def matrix(self, values: Tensor) -> Tensor:
+        """The view [out, in, ...] of a tensor that lies like the weight."""
+        return values
+
     def effective_weight(self) -> Tensor:
-        """The weight that counts: masked, unless nothing is cut."""
-        return self.weight if self.dense else masked_weight(self.weight, self.mask)
+        """The matrix [out, in, ...] that counts: masked, unless nothing is cut.
+
+        For a few rows masking takes longer than the layer. So inference leaves it out while the weight cannot have been
+        written since its cut part became zero: no gradient was made since, and torch counts no new version of it.
+        """
+        if self.dense:
+            return self.matrix(self.weight)
+        if torch.is_grad_enabled():
+            self.zeroed = None, 0  # an optimiser may follow, and fused ones count no versions
+        elif not torch.compiler.is_compiling():
+            weight, version = self.zeroed
+            if self.weight is weight and self.weight._version == version:
+                return self.matrix(self.weight)
+        return masked_weight(self.matrix(self.weight), self.mask)
 
     @torch.no_grad()
     def cut(self, keep: Tensor) -> None:
@@ -92,7 +110,9 @@ class BlockSparse(nn.Module):
     def zero_cut_(self) -> None:
         """Put back to zero what an optimiser's momentum has moved away from it."""
         if not self.dense:
-            self.weight.masked_fill_(~self.mask.view(*self.mask.shape, *(1,) * (self.weight.dim() - 2)), 0)
+            self.matrix(self.weight).masked_fill_(~self.mask.view(*self.mask.shape, *(1,) * (self.weight.dim() - 2)), 0)
+            if not self.weight.is_inference():  # which counts no versions
+                self.zeroed = self.weight, self.weight._version
 
 
 class BlockSparseLinear(BlockSparse, nn.Linear):
@@ -128,10 +148,48 @@ def _pair(values: tuple[int, ...]) -> tuple[int, int]:
     return first, second
 
 
+class BlockSparseTransposed(BlockSparse):
+    """A linear layer that keeps its weight as [in, out], with cut connections."""
+
+    bias: Tensor
+
+    def matrix(self, values: Tensor) -> Tensor:
+        return values.t()
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.choice.sparse:
+            return block_sparse_linear(input, self.matrix(self.weight), self.pattern, self.bias)
+        if self.dense:
+            return super().forward(input)  # the layer class's own
+        return F.linear(input, self.effective_weight(), self.bias)
+
+
 TWIN: dict[type[nn.Module], type[BlockSparse]] = {nn.Linear: BlockSparseLinear, nn.Conv2d: BlockSparseConv2d}
 """The block-sparse class of each layer class; only exact classes, since a subclass may compute something else."""
 
+TRANSPOSED = {"transformers.pytorch_utils.Conv1D"}
+"""Names of classes that are linear layers with `weight` as [in, out] and `bias`; GPT-2's, which is no convolution."""
+
+
+def is_matrix(module: nn.Module | None) -> bool:
+    """True for linear layers and convolutions, whether they can be mapped or not."""
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.modules.conv._ConvTransposeNd)
+    return isinstance(module, kinds) or _name(type(module)) in TRANSPOSED
+
+
+def twin_of(kind: type[nn.Module]) -> type[BlockSparse] | None:
+    """The block-sparse class of a layer class, None if it has none."""
+    if kind not in TWIN and _name(kind) in TRANSPOSED:
+        TWIN[kind] = type(f"BlockSparse{kind.__name__}", (BlockSparseTransposed, kind), {"__module__": __name__})
+    return TWIN.get(kind)
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
 
 def block_sparse(module: nn.Module, layer: Layer) -> BlockSparse:
-    """The block-sparse twin of a linear or conv2d module."""
-    return TWIN[type(module)].of(module, layer)
+    """The block-sparse twin of a module that has one."""
+    twin = twin_of(type(module))
+    assert twin is not None, "the Partition pass maps no other modules"
+    return twin.of(module, layer)

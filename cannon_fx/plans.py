@@ -50,7 +50,8 @@ class LayerInput:
 class Move:
     """Activations that another op brings together: `elements[k]` go from tile `source[k]` to `target[k]`.
 
-    `producer[k]` indexes `producers`, the graph nodes whose values move: one graph edge each.
+    `producer[k]` indexes `producers`, the graph nodes whose values move: one graph edge each. Without `by_rule`
+    the op had no rule, and everything moves to one tile.
     """
 
     node: str
@@ -60,6 +61,7 @@ class Move:
     source: Ints
     target: Ints
     elements: Ints
+    by_rule: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,35 @@ class Plan:
     unmapped: tuple[Unmapped, ...] = ()
     inputs: Mapping[str, LayerInput] = field(default_factory=dict)
     moves: tuple[Move, ...] = ()
-    fallback_ops: tuple[str, ...] = ()
     placement: Placement | None = None
 
     @property
     def tiles(self) -> int:
         """Tiles that the layers take."""
         return sum(layer.tiles for layer in self.layers)
+
+    @property
+    def fallback_ops(self) -> tuple[str, ...]:
+        """Ops without a rule, for which everything moves to the home of the first input."""
+        return tuple(sorted({move.op for move in self.moves if not move.by_rule}))
+
+    def fallback_shares(self) -> dict[str, float]:
+        """What share of all bits of one inference, with every connection kept, each of `fallback_ops` moves."""
+        from cannon_fx.cost import all_transfers  # which itself reads plans
+
+        transfers, phases = all_transfers(self, self.full())
+        bits = np.bincount(transfers.phase, transfers.bits, len(phases))
+        op = {move.node: move.op for move in self.moves if not move.by_rule}
+        shares = dict.fromkeys(self.fallback_ops, 0.0)
+        for phase, moved in zip(phases, bits, strict=True):
+            if phase.node in op:
+                shares[op[phase.node]] += float(moved / bits.sum())
+        return shares
+
+    @property
+    def fallback_share(self) -> float:
+        """The share of all bits that rests on ops without a rule."""
+        return sum(self.fallback_shares().values())
 
     def full(self) -> dict[str, NDArray[np.bool_]]:
         """Every connection kept."""

@@ -42,7 +42,7 @@ def save(model: nn.Module, applied: AppliedPlan | None, folder: str | Path) -> P
 def _describe(applied: AppliedPlan) -> dict[str, Any]:
     arguments = applied.exported.example_inputs
     assert arguments is not None, "capture always has inputs"
-    if not all(isinstance(x, Tensor) for x in arguments[0]):
+    if arguments[1] or not all(isinstance(x, Tensor) for x in arguments[0]):
         raise RunError("this plan cannot be saved: the network was captured with inputs that are not plain tensors.")
     return {
         "schema": 1,

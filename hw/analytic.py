@@ -50,16 +50,17 @@ def phase_makespans(
     sent = columns["flits"] > 0
     phase, source, target, flits = (column[sent] for column in columns.values())
     packets = -(-flits // packet_flits)
-    return _makespans(phase, source, target, flits, packets, phases, float(packet_flits), network, router)
+    at_once = np.zeros_like(phase)
+    return _makespans(phase, source, target, flits, packets, at_once, phases, float(packet_flits), network, router)
 
 
 def analytic_makespan(packets: Packets, network: Network, router: Router) -> float:
     """Cycles until the last of `packets` is out, 0 without packets; what `Simulation.makespan_cycles` would say.
 
     The network may have finished everything older before a packet is created; from then on it takes as long as the
-    packets still to come would if they were there at once (Lindley's recursion, for the network as one server).
-    So the answer is the largest creation time + that, over all creation times: tried where the busiest link alone is
-    worst off. Raises ChipError for a source or target outside the network.
+    packets still to come would if they came evenly, each source's over its own time (Lindley's recursion, for the
+    network as one server). So the answer is the largest creation time + that, over all creation times: tried where the
+    busiest link alone is worst off. Raises ChipError for a source or target outside the network.
     """
     from . import fluid
 
@@ -79,7 +80,7 @@ def analytic_makespan(packets: Packets, network: Network, router: Router) -> flo
     start, row = np.nonzero(time >= starts[:, None])
     flits = packets.flits[row]
     each = np.ones_like(flits)
-    cycles = _makespans(start, source[row], target[row], flits, each, len(starts), length, network, router)
+    cycles = _makespans(start, source[row], target[row], flits, each, time[row], len(starts), length, network, router)
     # What is alone in the network does not show in a backlog: no packet comes before its own time and way allow.
     ways = network.ways(source, target)
     alone = time + router.zero_load_cycles(ways.links, packets.flits, ways.link_cycles)
@@ -95,8 +96,8 @@ def cycles_per_flit(packet_flits: int, network: Network, router: Router) -> floa
 
 
 def _makespans(
-    phase: Ints, source: Ints, target: Ints, flits: Ints, packets: Ints, phases: int, packet_flits: float,
-    network: Network, router: Router,
+    phase: Ints, source: Ints, target: Ints, flits: Ints, packets: Ints, created: Ints, phases: int,
+    packet_flits: float, network: Network, router: Router,
 ) -> NDArray[np.float64]:  # fmt: skip
     from . import fluid
     from .flows import Rows
@@ -116,7 +117,25 @@ def _makespans(
         flits.astype(np.float64),
         packets.astype(np.float64),
     )
-    return fluid.makespans(service, wires, rows, in_order[begin] // network.nodes, phases)
+    phase_of = in_order[begin] // network.nodes
+    spread = _spread(phase, created, packets, order, begin, phase_of)
+    return fluid.makespans(service, wires, rows, phase_of, phases, spread)
+
+
+def _spread(phase: Ints, created: Ints, packets: Ints, order: Ints, begin: Ints, phase_of: Ints) -> NDArray[np.float64]:
+    """Cycles over which each sender has its packets; 0 where all are there at once.
+
+    Sources that send at the same moments block each other as in a burst, however long they rest in between. So the
+    more of them have a packet at a moment at which anyone has one, the less the time in between counts.
+    """
+    if (created == created[0]).all():
+        return np.zeros(len(begin))
+    of_sender = created[order]
+    spread = np.maximum.reduceat(of_sender, begin) - np.minimum.reduceat(of_sender, begin)
+    span = int(created.max()) + 1
+    moments = np.bincount(np.unique(phase * span + created) // span)
+    together = np.bincount(phase, packets) / (np.bincount(phase_of) * moments).clip(1)
+    return spread * (1 - together[phase_of]).clip(0)
 
 
 def _compiled(network: Network, router: Router, packet_flits: float) -> tuple[Service, Wires]:

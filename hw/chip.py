@@ -197,8 +197,14 @@ class Chip(_Section):
         if isinstance(chip, Chip):
             return chip
         text = str(chip)
+        return cls.parse(cls.text_of(chip), text)
+
+    @classmethod
+    def text_of(cls, chip: str | Path) -> str:
+        """The TOML text of a preset by name, or of a file by path. Raises ChipError."""
+        text = str(chip)
         if text in cls.presets():
-            return cls.parse((files(__package__) / "chips" / f"{text}.toml").read_text("utf-8"), text)
+            return (files(__package__) / "chips" / f"{text}.toml").read_text("utf-8")
         if isinstance(chip, str) and not text.endswith(".toml"):
             near = difflib.get_close_matches(text, cls.presets(), n=1, cutoff=0.4)
             hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -206,7 +212,7 @@ class Chip(_Section):
                 f"unknown chip {text!r}.{hint} The chips that come with cannon_fx are {', '.join(cls.presets())}; "
                 "for one of your own give the path of its .toml file."
             )
-        return cls.parse(read_text(chip), text)
+        return read_text(chip)
 
     @classmethod
     def parse(cls, content: str, origin: str) -> Chip:

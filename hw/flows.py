@@ -65,6 +65,8 @@ class Flows(NamedTuple):
     """[channels + 1] where the turns that leave each channel begin"""
     order: Ints
     """[channels] those nearest to the ejections first"""
+    out: Floats
+    """[channels] 1 for ejections"""
     injection: Ints
     """[sources] channel"""
     alone: Floats
@@ -209,9 +211,11 @@ def flows_of(s: Service, w: Wires, rows: Rows, first: int, last: int, turn_at: n
     for k in range(turns):
         turn_at[turn_id[k]], share_at[turn_id[k]] = -1, -1
         occupied[k] /= busy[k]
+    out = np.zeros(channels)
     for k in range(channels):
         channel_at[channel_id[k]] = -1
+        out[k] = channel_id[k] >= routers * ports
     return Flows(
         shares, turn[:number], before[:number], work, flits[:number], packets[:number], zero_load[:number],
-        from_channel, to_channel, occupied, starts, np.argsort(rank[:channels]), injection, alone, tail,
+        from_channel, to_channel, occupied, starts, np.argsort(rank[:channels]), out, injection, alone, tail,
     )  # fmt: skip

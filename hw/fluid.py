@@ -27,21 +27,22 @@ STEP = 0.4
 
 
 @compiled_with_arrays
-def _turns(s: Service, largest: float) -> float:
+def _turns(s: Service, largest: float, out: float) -> float:
     """Time that packets occupy the VCs of a link, over that of packets from one input.
 
-    `largest` is the greatest share of one input. Inputs with packets take turns, so two packets in a row come from
-    the same one only when it has more than half of them.
+    `largest` is the greatest share of one input; `out` is 1 for an ejection. Inputs with packets take turns, so two
+    packets in a row come from the same one only when it has more than half of them.
     """
     same = max(0.0, 2 * largest - 1)
-    return same + (1 - same) * s.alternate
+    return same + (1 - same) * (s.alternate_out if out > 0 else s.alternate)
 
 
 @compiled_with_arrays
 def _rates(
-    s: Service, f: Flows, rates: np.ndarray, live: np.ndarray, waits: np.ndarray, capacity: np.ndarray, rounds: int
-) -> None:
-    """Find the rates of the live flows, as shares of each flow per cycle, starting from those given.
+    s: Service, f: Flows, rates: np.ndarray, limit: np.ndarray, live: np.ndarray, waits: np.ndarray,
+    capacity: np.ndarray, rounds: int,
+) -> None:  # fmt: skip
+    """Find the rates of the live flows, shares of each flow per cycle, starting from those given, none above `limit`.
 
     Kept from one call to the next: `waits` [turns], how long a packet waits for others at an output, in units of the
     time it occupies it; `capacity` [channels], what a channel can carry, in cycles of work per cycle.
@@ -87,13 +88,13 @@ def _rates(
                 factor = min(factor, 1 / (inputs[c] + blocked) if s.vcs == 1 else s.internal_speedup / inputs[c])
             grows[c] = factor
             if used[c] > 0:
-                capacity[c] = min(1 / _turns(s, largest[c]), factor * used[c])
+                capacity[c] = min(1 / _turns(s, largest[c], f.out[c]), factor * used[c])
                 if s.vcs > 1:
                     switch = s.internal_speedup * (1 - LOST / s.input_speedup * wasted[c])
                     capacity[c] = min(capacity[c], switch * used[c] / held[c])
         change = 0.0
         for source in live:
-            new = min(1 / f.alone[source], rates[source] * grows[f.injection[source]])
+            new = min(limit[source], rates[source] * grows[f.injection[source]])
             change = max(change, abs(new / rates[source] - 1))
             rates[source] += STEP * (new - rates[source])
         if change < SETTLED:
@@ -101,10 +102,16 @@ def _rates(
 
 
 @compiled_with_arrays
-def _drain(s: Service, f: Flows) -> float:
-    """Cycles until the last packet is out when sources and channels are coupled at every moment."""
+def _drain(s: Service, f: Flows, spread: np.ndarray) -> float:
+    """Cycles until the last packet is out when sources and channels are coupled at every moment.
+
+    A source has its packets evenly over `spread` cycles; while it has sent all there are, it cannot be faster.
+    """
     sources = len(f.alone)
-    rates, left = 1 / f.alone, np.ones(sources)
+    limit, left = np.empty(sources), np.ones(sources)
+    for source in range(sources):
+        limit[source] = 1 / max(f.alone[source], spread[source])
+    rates = limit.copy()
     waits, capacity = np.zeros(len(f.leaves)), np.ones(len(f.order))
     live = np.arange(sources)
     # First guess: nothing is overloaded.
@@ -119,11 +126,14 @@ def _drain(s: Service, f: Flows) -> float:
         rates[source] /= crowd
     now, end, rounds = 0.0, 0.0, FIRST_ROUNDS
     while len(live) > 0:
-        _rates(s, f, rates, live, waits, capacity, rounds)
+        _rates(s, f, rates, limit, live, waits, capacity, rounds)
         rounds = ROUNDS
         step = np.inf
         for flow in live:
             step = min(step, left[flow] / rates[flow])
+            gains = rates[flow] * spread[flow] - 1  # faster than packets come: until none waits
+            if gains > 0 and now < spread[flow]:
+                step = min(step, max(now - (1 - left[flow]) * spread[flow], TOGETHER * now) / gains)
         together = step + TOGETHER * (now + step)
         kept = 0
         for k in range(len(live)):
@@ -137,12 +147,15 @@ def _drain(s: Service, f: Flows) -> float:
                 kept += 1
         live = live[:kept]
         now += step
+        for flow in live:
+            waiting = now - (1 - left[flow]) * spread[flow] > TOGETHER * now
+            limit[flow] = 1 / f.alone[flow] if waiting else 1 / max(f.alone[flow], spread[flow])
     return end
 
 
 @compiled_with_arrays
-def _makespan(s: Service, f: Flows) -> float:
-    """Cycles until the last packet of a phase is out.
+def _makespan(s: Service, f: Flows, spread: np.ndarray) -> float:
+    """Cycles until the last packet of a phase is out; `spread` as in `_drain`.
 
     Buffers uncouple sources from the busiest link: the flits that can wait before it leave at its full rate. Between
     the time with as much as that (`at_link`) and the coupled time we go by their share of its flits.
@@ -157,7 +170,7 @@ def _makespan(s: Service, f: Flows) -> float:
     for t in range(len(by_turn)):
         largest[f.enters[t]] = max(largest[f.enters[t]], by_turn[t] / load[f.enters[t]])
     for c in range(channels):
-        load[c] *= _turns(s, largest[c])
+        load[c] *= _turns(s, largest[c], f.out[c])
     busiest = np.argmax(load)
     through, packets, latency = 0.0, 0.0, 0.0
     for k in range(len(f.turn)):
@@ -181,13 +194,15 @@ def _makespan(s: Service, f: Flows) -> float:
         serial += f.alone[source] + f.tail[source]
     if s.circles:
         return max(alone, at_link)
-    coupled = min(_drain(s, f), serial)  # sharing never takes longer than one source after the other
+    coupled = min(
+        _drain(s, f, spread), serial + spread.max()
+    )  # sharing never takes longer than one source after the other
     return max(alone, at_link, free * at_link + (1 - free) * coupled)
 
 
 @compiled_with_arrays
-def makespans(s: Service, w: Wires, rows: Rows, phase_of: Ints, phases: int) -> Floats:
-    """Cycles of every phase; `phase_of` [senders] ascends."""
+def makespans(s: Service, w: Wires, rows: Rows, phase_of: Ints, phases: int, spread: Floats) -> Floats:
+    """Cycles of every phase; `phase_of` [senders] ascends, and each has its packets over `spread` [senders] cycles."""
     routers, ports = w.neighbour.shape
     turn_at, share_at = np.full(routers * ports * ports, -1), np.full(routers * ports * ports, -1)
     channel_at, row_of = np.full(2 * routers * ports, -1), np.full(len(w.routing.node_router), -1)
@@ -198,7 +213,7 @@ def makespans(s: Service, w: Wires, rows: Rows, phase_of: Ints, phases: int) -> 
         while last < len(phase_of) and phase_of[last] == phase_of[first]:
             last += 1
         f = flows_of(s, w, rows, first, last, turn_at, share_at, channel_at, row_of)
-        cycles[phase_of[first]] = _makespan(s, f)
+        cycles[phase_of[first]] = _makespan(s, f, spread[first:last])
         first = last
     return cycles
 

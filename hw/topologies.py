@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,10 +153,9 @@ def chiplets(
 def table(routers: int, edges: Iterable[tuple[int, int]], *, link_cycles: int = 1) -> Network:
     """Any connected graph, every edge a link each way, shortest paths; ties go to the lower neighbour.
 
-    `edges` are pairs of router numbers, such as `graph.edges` of a networkx graph with nodes 0, 1, ...; each router has
-    a node behind its last port. Free of deadlock on a tree; on a graph with cycles packets may wait for each other
-    in a circle, which the simulator reports. Raises ChipError for an edge outside the graph, a graph in several
-    pieces and a router with more links than `MOST_PORTS` - 1.
+    `edges` are pairs of router numbers; each router has a node behind its last port. Free of deadlock on a tree; on a
+    graph with cycles packets may wait for each other in a circle, which the simulator reports. Raises ChipError for an
+    edge outside the graph, a graph in several pieces and a router with more links than `MOST_PORTS` - 1.
     """
     _check(routers=routers)
     _check_table(routers)
@@ -186,6 +185,12 @@ def table(routers: int, edges: Iterable[tuple[int, int]], *, link_cycles: int = 
     at = np.arange(routers)
     routing = _by_table(next_port, at, np.full(routers, ports - 1))
     return _network(neighbour, neighbour_port, routing, np.stack([at, 0 * at], 1), link_cycles=link_cycles)
+
+
+def of_graph(graph: Any, *, link_cycles: int = 1) -> Network:
+    """A networkx graph, whatever its nodes are called: router k is the k-th of `graph.nodes`. See `table`."""
+    number = {label: router for router, label in enumerate(graph.nodes)}
+    return table(len(number), ((number[a], number[b]) for a, b in graph.edges), link_cycles=link_cycles)
 
 
 def _grid(
@@ -299,5 +304,5 @@ def _check_table(places: int) -> None:
 
 def _check(**sizes: int) -> None:
     for name, size in sizes.items():
-        if size < 1:
-            raise ChipError(f"{name} = {size}: give at least 1.")
+        if not isinstance(size, (int, np.integer)) or size < 1:
+            raise ChipError(f"{name} = {size}: give a whole number from 1 on.")

@@ -16,11 +16,15 @@ from .reading import read_text
 MOST = 10**15
 """The largest number in a trace: far above any cycle count, far below what overflows."""
 
+MOST_FLITS = (1 << 31) - 1
+"""The longest packet."""
 
-def integer_rows(text: str, origin: str, columns: Mapping[str, int]) -> Ints:
+
+def integer_rows(text: str, origin: str, columns: Mapping[str, tuple[int, int]]) -> Ints:
     """Whole numbers from lines of text, int64 [rows, columns]; `#` starts a comment, empty lines count for nothing.
 
-    `columns` names them and gives each one's least value; `origin` names the text. Raises ChipError with the line.
+    `columns` names them and gives each one's range, ends included; `origin` names the text. Raises ChipError with the
+    line.
     """
     rows = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -36,9 +40,9 @@ def integer_rows(text: str, origin: str, columns: Mapping[str, int]) -> Ints:
                 f"{origin}, line {number}: {line.strip()!r} is no row of {len(columns)} whole numbers: "
                 f"{' '.join(columns)}. Correct the line; # starts a comment."
             )
-        for (name, least), value in zip(columns.items(), row, strict=True):
-            if not least <= value <= MOST:
-                raise ChipError(f"{origin}, line {number}: {name} is {value}, not from {least} to {MOST}.")
+        for (name, (least, most)), value in zip(columns.items(), row, strict=True):
+            if not least <= value <= most:
+                raise ChipError(f"{origin}, line {number}: {name} is {value}, not from {least} to {most}.")
         rows.append(row)
     return np.array(rows, np.int64).reshape(-1, len(columns))
 
@@ -77,7 +81,7 @@ class Packets:
             if wrong.any():
                 row = int(wrong.argmax())
                 raise ChipError(f"{name} {getattr(self, name)[row]} of packet {row} is below {least}.")
-        if self.flits.size and int(self.flits.max()) >= 1 << 31:
+        if self.flits.size and int(self.flits.max()) > MOST_FLITS:
             raise ChipError(f"a packet of {self.flits.max()} flits is too long. Split it.")
 
     def __len__(self) -> int:
@@ -86,12 +90,17 @@ class Packets:
     @classmethod
     def of_rows(cls, rows: list[tuple[int, int, int, int]]) -> Packets:
         """From (time, source, target, flits) rows."""
-        return cls(*np.array(rows, np.int64).reshape(-1, 4).T)
+        return cls(*np.asarray(rows).reshape(-1, 4).T)
 
     @classmethod
-    def parse(cls, text: str, origin: str = "trace") -> Packets:
-        """From trace text: rows `time source target flits`, `#` starts a comment. Raises ChipError."""
-        return cls(*integer_rows(text, origin, {"time": 0, "source": 0, "target": 0, "flits": 1}).T)
+    def parse(cls, text: str, origin: str = "trace", nodes: int = MOST) -> Packets:
+        """From trace text: rows `time source target flits`, `#` starts a comment.
+
+        Raises ChipError with the line, also for nodes that a network of `nodes` nodes does not have.
+        """
+        node = (0, nodes - 1)
+        columns = {"time": (0, MOST), "source": node, "target": node, "flits": (1, MOST_FLITS)}
+        return cls(*integer_rows(text, origin, columns).T)
 
     @classmethod
     def load(cls, path: str | Path) -> Packets:
@@ -193,8 +202,8 @@ def synthetic(name: str, nodes: int, rate: float, packet_flits: int, cycles: int
     `rate` in flits per node and cycle, `cycles` long. As in BookSim2, uniform traffic includes packets to oneself.
     Raises ChipError.
     """
-    if packet_flits < 1:
-        raise ChipError(f"packets of {packet_flits} flits: give at least 1.")
+    if not 1 <= packet_flits <= MOST_FLITS:
+        raise ChipError(f"packets of {packet_flits} flits: give from 1 to {MOST_FLITS}.")
     if not 0 <= rate <= packet_flits:
         raise ChipError(
             f"rate {rate}: a node sends from 0 to {packet_flits} flits per cycle in packets of {packet_flits}."

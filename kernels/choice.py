@@ -23,6 +23,9 @@ UNMEASURED = 0.4
 """On a GPU. No GPU was at hand; published block-sparse kernels break even between 0.4 and 1 with large blocks."""
 CALL_US = 60
 """What a call costs beyond F.linear's or F.conv2d's, its gradient included, microseconds"""
+MASK_US = 2e-4
+"""What masking a weight and its gradient costs the dense op in training, microseconds per element: in a cache; in
+memory twenty times as much"""
 MACS_PER_US = 80_000
 """Dense multiply-accumulates: two cores with AVX-512. A faster machine makes the choice for sparse later."""
 
@@ -42,10 +45,11 @@ def choose(pattern: BlockPattern, macs: int, device: torch.device, dtype: torch.
     block = f"blocks of {pattern.out_block} x {pattern.group_size}"
     if pattern.density >= break_even:
         return Choice(False, f"dense: density {pattern.density:.2f}, {block} win below {break_even:.2f} on {kernels}")
-    saved_us = macs / MACS_PER_US * (1 - pattern.density / break_even)
+    masked_us = MASK_US * pattern.out_channels * pattern.in_channels
+    saved_us = macs / MACS_PER_US * (1 - pattern.density / break_even) + masked_us
     if device.type == "cpu" and saved_us < CALL_US:
         return Choice(False, f"dense: the layer is small, sparsity would save {saved_us:.0f} us of a sample")
-    if device.type == "cpu" and not dispatch.compiled(dtype):
+    if not dispatch.fast(device, dtype):
         return Choice(False, "dense: no compiled kernels on this machine")
     return Choice(True, f"sparse: density {pattern.density:.2f}, {block} win below {break_even:.2f} on {kernels}")
 

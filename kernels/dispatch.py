@@ -35,7 +35,9 @@ def _kernels(first: Tensor, arguments: Sequence[Any]) -> Any:
     if first.numel() == 0:
         return None
     if first.is_cuda:
-        triton = importlib.import_module(".triton.ops", __package__)
+        triton = _triton()
+        if triton is None:
+            return None
         sizes = next(a for a in arguments if isinstance(a, Sequence))
         groups = next((a.groups for a in arguments if isinstance(a, Window)), 1)
         return triton if triton.available(first.dtype, sizes, groups) else None
@@ -44,6 +46,21 @@ def _kernels(first: Tensor, arguments: Sequence[Any]) -> Any:
 
         return brgemm
     return None
+
+
+def fast(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether this machine has kernels for `device` and `dtype`."""
+    return _triton() is not None if device.type == "cuda" else compiled(dtype)
+
+
+@functools.cache
+def _triton() -> Any:
+    """The Triton kernels, or None where Triton is not installed (Windows, a CPU build of torch)."""
+    try:
+        return importlib.import_module(".triton.ops", __package__)
+    except ModuleNotFoundError as error:
+        log.warning("block-sparse layers run in plain torch on the GPU, more slowly: %s (pip install triton).", error)
+        return None
 
 
 @functools.cache

@@ -102,7 +102,10 @@ def block_sparse_conv1d(
 
 
 def _pair(value: Pair) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2:
+        raise ValueError(f"stride, padding and dilation are one number or two, got {value}")
+    return pair
 
 
 def _call(
@@ -139,7 +142,7 @@ def _apply(x: Tensor, weight: Tensor, call: Call, bias: Tensor | None, activatio
 def _cast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """As autocast casts the inputs of F.linear and F.conv2d."""
     device = x.device.type
-    if not torch.is_autocast_enabled(device):
+    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
         return x, weight, bias
     dtype = torch.get_autocast_dtype(device)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cannon_fx.commands import interruptible
-from cannon_fx.commands.mapping import DEMO_MODEL, MappingOptions
+from cannon_fx.commands.mapping import NetworkOptions
 from cannon_fx.hw.reading import read_text
 
 if TYPE_CHECKING:
@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Map(MappingOptions):
+class Map(NetworkOptions):
     """Show where a network's layers would lie and what they would cost. Nothing is trained."""
 
-    input_shape: tuple[int, ...] = ()
-    """one sample's shape, e.g. 3 224 224, instead of --data"""
     network_csv: Path | None = None
     """a layer table of another tool, instead of --model and --data"""
     dialect: Literal["neurosim", "siam", "scale-sim"] | None = None
@@ -41,31 +39,18 @@ class Map(MappingOptions):
     def run(self) -> None:
         """Prints the plan's summary and writes the exports. Raises CannonError, ChipError."""
         from cannon_fx.compile import plan
+        from cannon_fx.errors import RunError
         from cannon_fx.exports import Export
         from cannon_fx.plan_exports import PLAN_FORMATS
 
         exports = Export.parse(self.export, PLAN_FORMATS)
-        model, sample = self._table() if self.network_csv else self._model()
+        if self.dialect and not self.network_csv:
+            raise RunError("--dialect says how to read a table, but there is none. Give --network-csv FILE with it.")
+        model, sample = self._table() if self.network_csv else self.network()
         mapping = self.mapping()
         found = plan(model, sample, **mapping | {"targets": mapping["targets"] or None})
-        for export in exports:
-            interruptible(partial(export.write, found))
+        interruptible(partial(Export.write_all, exports, found))
         sys.stdout.write(found.summary(shutil.get_terminal_size((110, 0)).columns, self.latency))
-
-    def _model(self) -> tuple[nn.Module, Tensor]:
-        import torch
-
-        from cannon_fx.data import load_data
-        from cannon_fx.errors import RunError
-        from cannon_fx.factory import load_model
-
-        if self.dialect:
-            raise RunError("--dialect says how to read a table, but there is none. Give --network-csv FILE with it.")
-        if any(size < 1 for size in self.input_shape):
-            raise RunError(f"input_shape is {self.input_shape}: give positive sizes, without the batch.")
-        shape = self.input_shape
-        sample = torch.zeros(()).expand(1, *shape) if shape else load_data(self.source()).train.images[:1].float()
-        return load_model(self.model or DEMO_MODEL), sample
 
     def _table(self) -> tuple[nn.Module, Tensor]:
         import torch

@@ -1,13 +1,20 @@
-"""The options that `cannon optimize` and `cannon map` share: which network, on which chip, and how."""
+"""The options that `cannon optimize`, `map` and `sweep` share: which network, on which chip, and how."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 T = TypeVar("T")
 
 DEMO_MODEL = "cannon_fx.networks:digits_net"
+
+MOST_ELEMENTS = 1_000_000_000
+"""Of one sample."""
 
 
 @dataclass(frozen=True)
@@ -58,3 +65,28 @@ class MappingOptions:
                 "cannon map also takes --input-shape, e.g. 3 224 224."
             )
         return self.data or "digits"
+
+
+@dataclass(frozen=True)
+class NetworkOptions(MappingOptions):
+    """Where nothing is trained, the shape of a sample is enough."""
+
+    input_shape: tuple[int, ...] = ()
+    """one sample's shape, e.g. 3 224 224, instead of --data"""
+
+    def network(self) -> tuple[nn.Module, Tensor]:
+        """The network and a sample. Raises RunError."""
+        import torch
+
+        from cannon_fx.data import load_data
+        from cannon_fx.errors import RunError
+        from cannon_fx.factory import load_model
+
+        if any(size < 1 for size in self.input_shape) or math.prod(self.input_shape) > MOST_ELEMENTS:
+            raise RunError(
+                f"input_shape is {self.input_shape}: give positive sizes, without the batch, of at most "
+                f"{MOST_ELEMENTS:,} elements in all."
+            )
+        shape = self.input_shape
+        sample = torch.zeros(()).expand(1, *shape) if shape else load_data(self.source()).train.images[:1].float()
+        return load_model(self.model or DEMO_MODEL), sample

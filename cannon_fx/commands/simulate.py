@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Timer
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from cannon_fx.commands import interruptible, say
 from cannon_fx.hw.reading import read_text
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cannon_fx.hw.simulator import Simulation
     from cannon_fx.hw.traffic import Packets
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Simulate:
@@ -30,26 +32,26 @@ class Simulate:
 
     trace: Path | None = None
     """rows `time source target flits`, one packet each; # starts a comment, node = y * columns + x"""
-    trace_format: Literal["ours", "siam"] = "ours"
-    """siam: rows `source target time`, packets of one flit"""
+    trace_format: Literal["ours", "siam"] | None = None
+    """with --trace: siam has rows `source target time`, packets of one flit (ours)"""
     matrix: Path | None = None
     """instead of --trace: flits from each node (a row) to each node (a column), all created at cycle 0"""
     rate: float | None = None
     """instead of --trace: flits that each node sends per cycle"""
-    pattern: str = "uniform"
-    """with --rate, where to: uniform, transpose, bitcomp, bitrev, shuffle, tornado, neighbor, asymmetric"""
-    packet_flits: int = 1
-    """with --rate or --matrix: flits of a packet"""
-    cycles: int = 10_000
-    """with --rate: cycles in which packets are created; the last ones are waited for"""
-    seed: int = 0
-    """with --rate: of the random packets"""
+    pattern: str | None = None
+    """with --rate, where to: uniform, transpose, bitcomp, bitrev, shuffle, tornado, neighbor, asymmetric (uniform)"""
+    packet_flits: int | None = None
+    """with --rate or --matrix: flits of a packet (1)"""
+    cycles: int | None = None
+    """with --rate: cycles in which packets are created; the last ones are waited for (10000)"""
+    seed: int | None = None
+    """with --rate: of the random packets (0)"""
     router: str = "siam-32nm"
     """a chip that comes with cannon_fx, a chip's .toml file, or a configuration of BookSim2's iq router"""
     mesh: str | None = None
-    """COLUMNSxROWS of nodes, e.g. 16x16; this and what follows: if left out, what the file of --router says"""
+    """COLUMNSxROWS of nodes, e.g. 16x16; a mesh, unless --topology says otherwise. Without it, what --router says"""
     topology: Literal["mesh", "torus", "ring", "cmesh", "tree", "chiplets"] | None = None
-    """how the nodes are connected (mesh)"""
+    """how the nodes are connected"""
     routing: Literal["xy", "yx"] | None = None
     """on a mesh, along which axis first (xy)"""
     block: str | None = None
@@ -72,6 +74,7 @@ class Simulate:
         from cannon_fx.hw.simulator import simulate, stall_cycles
         from cannon_fx.hw.traffic import Packets
 
+        self._check()
         exports = Export.parse(self.export, TRAFFIC_FORMATS)
         router, spec, flit_bits, clock_ghz = self._hardware()
         network, packets = spec.build(), self._packets(spec)
@@ -94,14 +97,30 @@ class Simulate:
             "seconds": seconds,
         }
         traffic = Traffic((Phase("traffic", 0, packets),), network, spec, router, flit_bits, clock_ghz, (found,))
-        for export in exports:
-            export.write(traffic)
+        Export.write_all(exports, traffic)
         width = shutil.get_terminal_size((110, 0)).columns
         if self.json:
             sys.stdout.write(json.dumps(result) + "\n")
         else:
             lost = stall_cycles(found, packets, network, router)
-            sys.stdout.write(tables(result, lost, network, found, width))
+            sys.stdout.write(tables(result, lost, spec, network, found, width))
+
+    def _check(self) -> None:
+        """Raises RunError for options that the others leave without a meaning."""
+        from cannon_fx.errors import RunError
+
+        sources = {"--trace": self.trace, "--matrix": self.matrix, "--rate": self.rate}
+        given = [name for name, value in sources.items() if value is not None]
+        if len(given) != 1:
+            raise RunError("say what to simulate: one of --trace FILE, --matrix FILE and --rate R.")
+        meant_for = {
+            "trace_format": ("--trace",),
+            "packet_flits": ("--rate", "--matrix"),
+            **dict.fromkeys(("pattern", "cycles", "seed"), ("--rate",)),
+        }
+        for option, users in meant_for.items():
+            if getattr(self, option) is not None and given[0] not in users:
+                raise RunError(f"--{option.replace('_', '-')} is for {' and '.join(users)}: leave it out.")
 
     def _hardware(self) -> tuple[Router, NetworkSpec, int, float]:
         """The router, the network, bits of a flit and GHz; the last two are 32 and 1 for a BookSim2 configuration."""
@@ -130,14 +149,26 @@ class Simulate:
         if size is None and not sized:
             raise RunError(f"{self.router} says nothing of the network's size. Give --mesh COLUMNSxROWS, e.g. 16x16.")
         given: dict[str, Any] = {
-            "topology": self.topology,
+            "topology": self.topology or ("mesh" if size else None),
             "routing": self.routing,
             "block": sizes("block", self.block) if self.block else None,
             "arity": self.arity,
             "package_cycles": self.package_cycles,
             "package_interval": self.package_interval,
         } | (dict(zip(("columns", "rows"), size, strict=True)) if size else {})
-        return router, replace(spec, **{k: v for k, v in given.items() if v is not None}), flit_bits, clock_ghz
+        spec = replace(spec, **{k: v for k, v in given.items() if v is not None})
+        meant_for = {
+            "block": ("cmesh", "chiplets"),
+            "arity": ("tree",),
+            **dict.fromkeys(("package_cycles", "package_interval"), ("chiplets",)),
+        }
+        for option, topologies in meant_for.items():
+            if getattr(self, option) is not None and spec.topology not in topologies:
+                raise RunError(
+                    f"--{option.replace('_', '-')} is for {' and '.join(topologies)}, and this is a {spec.topology}: "
+                    "leave it out, or choose another --topology."
+                )
+        return router, spec, flit_bits, clock_ghz
 
     def _packets(self, spec: NetworkSpec) -> Packets:
         from cannon_fx.errors import RunError
@@ -145,18 +176,23 @@ class Simulate:
         from cannon_fx.hw.exchange.siam import from_siam_trace
         from cannon_fx.hw.traffic import SQUARE_PATTERNS, Packets, synthetic
 
-        if sum(source is not None for source in (self.trace, self.matrix, self.rate)) != 1:
-            raise RunError("say what to simulate: one of --trace FILE, --matrix FILE and --rate R.")
         if self.trace is not None:
             read = from_siam_trace if self.trace_format == "siam" else Packets.parse
-            return read(read_text(self.trace), str(self.trace))
+            return read(read_text(self.trace), str(self.trace), spec.nodes)
+        packet_flits = _either(self.packet_flits, 1)
         if self.matrix is not None:
             flits = from_matrix(read_text(self.matrix), spec.nodes, str(self.matrix))
-            return Packets.of_matrix(flits, self.packet_flits)
+            return Packets.of_matrix(flits, packet_flits)
         assert self.rate is not None
-        if self.pattern in SQUARE_PATTERNS and spec.columns != spec.rows:
-            raise RunError(f"pattern {self.pattern!r} is for square networks, not {spec.grid}. Give --mesh NxN.")
-        return synthetic(self.pattern, spec.nodes, self.rate, self.packet_flits, self.cycles, self.seed)
+        pattern = _either(self.pattern, "uniform")
+        if pattern in SQUARE_PATTERNS and spec.columns != spec.rows:
+            raise RunError(f"pattern {pattern!r} is for square networks, not {spec.grid}. Give --mesh NxN.")
+        cycles, seed = _either(self.cycles, 10_000), _either(self.seed, 0)
+        return synthetic(pattern, spec.nodes, self.rate, packet_flits, cycles, seed)
+
+
+def _either(given: T | None, default: T) -> T:
+    return default if given is None else given
 
 
 def sizes(option: str, text: str) -> tuple[int, int]:
@@ -169,7 +205,9 @@ def sizes(option: str, text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def tables(result: dict[str, Any], lost: Ints, network: Network, found: Simulation, width: int) -> str:
+def tables(
+    result: dict[str, Any], lost: Ints, spec: NetworkSpec, network: Network, found: Simulation, width: int
+) -> str:
     """The result for the terminal: the figures, and the links that carried most.
 
     `lost` int [packets]: cycles that each packet lost in the network.
@@ -182,6 +220,7 @@ def tables(result: dict[str, Any], lost: Ints, network: Network, found: Simulati
     packets, flits, flit_hops = len(lost), result["flits"], result["flit_hops"]
     wait, stall = (float(cycles.mean()) if packets else 0.0 for cycles in (found.source_wait_cycles, lost))
     rows = {
+        "network": f"{spec.topology}, {spec.grid} nodes",
         "makespan": f"{result['makespan_cycles']:,} cycles (simulated)",
         "": f"{result['analytic_makespan_cycles']:,.0f} cycles (analytic)",
         "mean packet latency": f"{result['mean_packet_latency_cycles']:,.2f} cycles, creation to tail ejection",

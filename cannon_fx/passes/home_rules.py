@@ -1,216 +1,146 @@
-"""The op table: how each op's result finds its home, and which operands' elements it brings there.
+"""The op table: how each op's result finds its home, and which elements travel for it.
 
-`RULES[op]` is the specification. Ops that only move data run on the home tensor itself, so they are exact
-by construction; pointwise ops keep the home of their first operand; windows and reductions stay where
-their channel is. A rule returns None where it does not apply; then the fallback of the Homes pass does.
+`RULES[op]` is the specification, for all overloads of an op and for its in-place form. An op that is not in it
+is a movement if its result is a view of its operand, pointwise or a reduction if PyTorch tags it so. See
+"Homes" in docs/architecture.md for the families.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.fx import Node
+from torch._ops import OpOverload
 
-CONSTANT = -2
-"""Home of values that no activation reaches: parameters, buffers, literals. They are where they are needed."""
+from cannon_fx.passes.home_calls import Rule
+from cannon_fx.passes.home_rules_lines import (
+    given,
+    group_normalised,
+    indexed,
+    last,
+    named,
+    normalised,
+    normalized_shape,
+    picked,
+    pixels,
+    together,
+)
+from cannon_fx.passes.home_rules_lines import reduced as reduction
+from cannon_fx.passes.home_rules_products import (
+    added_product,
+    attention,
+    convolution,
+    linear,
+    matrix_product,
+    recurrent,
+)
+from cannon_fx.passes.home_rules_still import (
+    assigned,
+    chosen,
+    joined,
+    looked_up,
+    made_here,
+    moved_as,
+    padded,
+    pointwise,
+    rearranged,
+    reshaped,
+    spread,
+    stacked,
+    still,
+    turned,
+)
 
 aten = torch.ops.aten
 
+RESHAPES = (aten.view, aten.reshape, aten._unsafe_view, aten.flatten, aten.unflatten, aten.view_as, aten.reshape_as)
 
-@dataclass(frozen=True)
-class Gathering:
-    """An op's result homes, and (operand, its homes, where its elements are needed) for what it brings together.
-
-    The third entry may be larger than the second, where an operand is broadcast.
-    """
-
-    homes: Any
-    gathered: list[tuple[Node, Tensor, Tensor]] = field(default_factory=list)
-
-
-Rule = Callable[[Node, Any, Any], Gathering | None]
-
-
-def uniform_over(home: Tensor, dimension: int) -> bool:
-    """True where homes do not change along `dimension`."""
-    if home.shape[dimension] <= 1 or home.stride(dimension) == 0:
-        return True
-    return bool((home == home.narrow(dimension, 0, 1)).all())
-
-
-def movement(op: Callable[..., Any]) -> Rule:
-    """An op that only moves data: run `op` on the homes."""
-
-    def rule(node: Node, args: Any, kwargs: Any) -> Gathering | None:
-        return Gathering(op(*args, **kwargs))
-
-    return rule
-
-
-def pointwise(node: Node, args: Any, kwargs: Any) -> Gathering | None:
-    """Result at the home of the first operand that is no constant; the others' elements go there."""
-    value = node.meta["val"]
-    operands = [(n, h) for n, h in zip(node.args, args, strict=True) if isinstance(n, Node) and isinstance(h, Tensor)]
-    if not isinstance(value, Tensor) or not operands:
-        return None
-    shape = value.shape
-    result = operands[0][1].expand(shape)
-    for _, home in operands[1:]:
-        if bool((result == CONSTANT).any()):
-            result = torch.where(result == CONSTANT, home.expand(shape), result)
-    gathered = [(n, home.reshape((1,) * (len(shape) - home.dim()) + tuple(home.shape)), result) for n, home in operands]
-    return Gathering(result, gathered)
-
-
-def channelwise(node: Node, args: Any, kwargs: Any) -> Gathering | None:
-    """Normalisation with stored statistics, and dropout: an element stays where it is."""
-    return Gathering(args[0])
-
-
-def window(node: Node, args: Any, kwargs: Any) -> Gathering | None:
-    """Pooling and resizing over the last two dimensions of one operand, where homes do not vary over them."""
-    value, home = node.meta["val"], args[0]
-    first = value[0] if isinstance(value, (list, tuple)) else value
-    for dimension in (home.dim() - 2, home.dim() - 1):
-        if not uniform_over(home, dimension):
-            return None
-        home = home.narrow(dimension, 0, 1)
-    result = home.expand(first.shape)
-    return Gathering([result] * len(value) if isinstance(value, (list, tuple)) else result)
-
-
-def reduction(node: Node, args: Any, kwargs: Any) -> Gathering | None:
-    """Sum, mean, max over dimensions along which homes do not vary."""
-    home, value = args[0], node.meta["val"]
-    dims = args[1] if len(args) > 1 else kwargs.get("dim")
-    if not isinstance(value, Tensor) or dims is None:
-        return None
-    reduced = sorted(d % home.dim() for d in ([dims] if isinstance(dims, int) else dims))
-    for dimension in reversed(reduced):
-        if not uniform_over(home, dimension):
-            return None
-        home = home.narrow(dimension, 0, 1)
-    if value.dim() < home.dim():
-        for dimension in reversed(reduced):
-            home = home.squeeze(dimension)
-    return Gathering(home)
-
-
-def made_here(node: Node, args: Any, kwargs: Any) -> Gathering | None:
-    """Values made from nothing (zeros, arange): constants. Not expanded, so that they can be assigned to."""
-    value = node.meta["val"]
-    return Gathering(torch.full(value.shape, CONSTANT, dtype=torch.int32)) if isinstance(value, Tensor) else None
-
-
-def assignment(node: Node, args: Any, kwargs: Any) -> Gathering | None:
-    """x[...] = y: y stays where it is, as a part of x. Views of homes are views, so x's own homes change too."""
-    target, value = args[0], args[1]
-    if any(stride == 0 and size > 1 for stride, size in zip(target.stride(), target.shape, strict=True)):
-        return None
-    return Gathering(target.copy_(value))
-
-
-def _reshape(home: Tensor, shape: Any) -> Tensor:
-    return home.reshape(shape)
-
-
-def _pad(home: Tensor, pad: Any, mode: str = "constant", *_: Any, **__: Any) -> Tensor:
-    if mode == "constant":
-        return torch.nn.functional.pad(home, pad, value=CONSTANT)
-    return torch.nn.functional.pad(home.double(), pad, mode=mode).to(home.dtype)  # no integer kernel for these
-
-
-MOVED_AS: dict[Any, Callable[..., Any]] = {
-    operator.getitem: operator.getitem,
-    aten.view.default: _reshape,
-    aten.reshape.default: _reshape,
-    aten._unsafe_view.default: _reshape,
-    aten.constant_pad_nd.default: lambda home, pad, *_: _pad(home, pad),
-    aten.pad.default: _pad,
-}
-
-MOVEMENT: dict[Any, Callable[..., Any]] = MOVED_AS | {
-    op: op
-    for op in (
-        aten.flatten.using_ints,
-        aten.unflatten.int,
-        aten.permute.default,
-        aten.transpose.int,
-        aten.t.default,
-        aten.squeeze.default,
-        aten.squeeze.dim,
-        aten.squeeze.dims,
-        aten.squeeze_.dim,
-        aten.unsqueeze.default,
-        aten.unsqueeze_.default,
-        aten.expand.default,
-        aten.repeat.default,
-        aten.slice.Tensor,
-        aten.select.int,
-        aten.narrow.default,
-        aten.split.Tensor,
-        aten.split_with_sizes.default,
-        aten.chunk.default,
-        aten.unbind.int,
-        aten.cat.default,
-        aten.stack.default,
-        aten.flip.default,
-        aten.roll.default,
-        aten.clone.default,
-        aten.contiguous.default,
-        aten.alias.default,
-        aten.detach.default,
-        aten.detach_.default,
-        aten.lift_fresh_copy.default,
-        aten.pixel_shuffle.default,
-        aten.pixel_unshuffle.default,
-        aten.channel_shuffle.default,
-    )
-}
-
-POINTWISE = (
-    *(aten.add.Tensor, aten.add_.Tensor, aten.sub.Tensor, aten.sub_.Tensor, aten.rsub.Scalar),
-    *(aten.mul.Tensor, aten.mul_.Tensor, aten.div.Tensor, aten.div_.Tensor, aten.add.Scalar, aten.mul.Scalar),
-    *(aten.maximum.default, aten.minimum.default, aten.pow.Tensor_Scalar, aten.sqrt.default, aten.rsqrt.default),
-    *(aten.relu.default, aten.relu_.default, aten.relu6.default, aten.relu6_.default),
-    *(aten.leaky_relu.default, aten.leaky_relu_.default, aten.elu.default, aten.elu_.default, aten.prelu.default),
-    *(aten.gelu.default, aten.silu.default, aten.silu_.default, aten.mish.default, aten.softplus.default),
-    *(aten.sigmoid.default, aten.sigmoid_.default, aten.tanh.default, aten.tanh_.default),
-    *(aten.hardtanh.default, aten.hardtanh_.default, aten.hardsigmoid.default, aten.hardswish.default),
-    *(aten.hardswish_.default, aten.clamp.default, aten.clamp_.default, aten.clamp_min.default),
-    *(aten.abs.default, aten.neg.default, aten.exp.default, aten.log.default),
-    *(aten.to.dtype, aten.to.dtype_layout, aten._to_copy.default),
+REARRANGED = (
+    *(aten.repeat, aten.repeat_interleave, aten.reflection_pad1d),
+    *(aten.reflection_pad2d, aten.reflection_pad3d, aten.replication_pad1d, aten.replication_pad2d),
+    *(aten.replication_pad3d, aten.pixel_shuffle, aten.pixel_unshuffle, aten.channel_shuffle),
+    *(aten.im2col, aten.tril, aten.triu, aten.diag_embed, aten.slice_scatter, aten.select_scatter, aten.rot90),
 )
 
-CHANNELWISE = (
-    *(aten.batch_norm.default, aten._native_batch_norm_legit_no_training.default),
-    *(aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default, aten.alpha_dropout.default),
+STILL = (
+    *(aten.to, aten._to_copy, aten.type_as, aten.contiguous, aten.clone, aten.lift_fresh_copy),
+    *(aten.dropout, aten.feature_dropout, aten.alpha_dropout, aten.native_dropout, aten.real, aten.imag),
+    *(aten.batch_norm, aten._native_batch_norm_legit_no_training),
 )
 
-WINDOW = (
-    *(aten.max_pool2d.default, aten.max_pool2d_with_indices.default, aten.avg_pool2d.default),
-    *(aten.adaptive_avg_pool2d.default, aten.adaptive_max_pool2d.default),
-    *(aten.upsample_nearest2d.vec, aten.upsample_bilinear2d.vec),
-)
-
-REDUCTION = (aten.mean.dim, aten.sum.dim_IntList, aten.amax.default, aten.amin.default)
+POINTWISE = (aten.prelu, aten.hardswish, aten.floor_divide, aten.__and__, aten.__or__, aten.complex, aten.polar)
 
 MADE_HERE = (
-    *(aten.zeros.default, aten.ones.default, aten.full.default, aten.arange.default, aten.arange.start),
-    *(aten.zeros_like.default, aten.ones_like.default, aten.full_like.default, aten.scalar_tensor.default),
+    *(aten.zeros_like, aten.ones_like, aten.full_like, aten.empty_like, aten.rand_like, aten.randn_like),
+    *(aten.new_zeros, aten.new_ones, aten.new_full, aten.new_empty, aten.fill, aten.zero),
+)
+
+WINDOWS = (
+    *(aten.max_pool1d, aten.max_pool2d, aten.max_pool3d, aten.max_pool1d_with_indices),
+    *(aten.max_pool2d_with_indices, aten.max_pool3d_with_indices, aten.avg_pool1d, aten.avg_pool2d, aten.avg_pool3d),
+    *(aten.adaptive_avg_pool1d, aten.adaptive_avg_pool2d, aten.adaptive_avg_pool3d),
+    *(aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d),
+    *(aten.adaptive_max_pool1d, aten.adaptive_max_pool2d, aten.adaptive_max_pool3d),
+    *(aten.upsample_nearest1d, aten.upsample_nearest2d, aten.upsample_nearest3d, aten._upsample_nearest_exact2d),
+    *(aten.upsample_linear1d, aten.upsample_bilinear2d, aten.upsample_bicubic2d, aten.upsample_trilinear3d),
+    *(aten._upsample_bilinear2d_aa, aten._upsample_bicubic2d_aa),
+)
+
+LINES = (
+    *(aten.cumsum, aten.cumprod, aten.cummax, aten.cummin, aten.sort, aten.topk, aten.argsort, aten.median),
+    *(aten.kthvalue, aten.mode, aten._fft_c2c, aten._fft_r2c, aten._fft_c2r),
+)
+
+CONVOLUTIONS = (
+    *(aten.conv1d, aten.conv2d, aten.conv3d, aten.convolution),
+    *(aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d),
 )
 
 RULES: dict[Any, Rule] = (
-    {target: movement(op) for target, op in MOVEMENT.items()}
-    | dict.fromkeys(POINTWISE, pointwise)
-    | dict.fromkeys(CHANNELWISE, channelwise)
-    | dict.fromkeys(WINDOW, window)
-    | dict.fromkeys(REDUCTION, reduction)
+    {operator.getitem: moved_as(operator.getitem)}
+    | dict.fromkeys(RESHAPES, reshaped)
+    | {op: rearranged(op) for op in REARRANGED}
+    | {aten.pad: padded, aten.constant_pad_nd: padded}
+    | {aten.cat: joined, aten.concat: joined, aten.stack: stacked, aten.copy: assigned}
+    | {aten.roll: turned(aten.roll), aten.flip: turned(aten.flip)}
+    | dict.fromkeys(STILL, still)
     | dict.fromkeys(MADE_HERE, made_here)
-    | {aten.copy_.default: assignment}
+    | dict.fromkeys(POINTWISE, pointwise)
+    | {aten.where: chosen, aten.embedding: looked_up, aten.one_hot: spread, aten.view_as_real: spread}
+    | dict.fromkeys(WINDOWS, together(named))
+    | dict.fromkeys(LINES, together(given))
+    | {aten.view_as_complex: together(last(1))}
+    | dict.fromkeys((aten.softmax, aten._softmax, aten.log_softmax, aten._log_softmax), normalised(2))
+    | dict.fromkeys((aten.layer_norm, aten.native_layer_norm), normalised(2, normalized_shape))
+    | {aten.rms_norm: normalised(1, normalized_shape), aten.group_norm: group_normalised}
+    | {aten.instance_norm: normalised(2, pixels)}
+    | dict.fromkeys((aten.gather, aten.index_select), picked)
+    | {aten.index: indexed}
+    | dict.fromkeys((aten.matmul, aten.mm, aten.bmm, aten.mv, aten.dot), matrix_product)
+    | dict.fromkeys((aten.addmm, aten.baddbmm), added_product)
+    | {aten.linear: linear, aten.scaled_dot_product_attention: attention}
+    | dict.fromkeys(CONVOLUTIONS, convolution)
+    | dict.fromkeys((aten.lstm, aten.gru, aten.rnn_tanh, aten.rnn_relu), recurrent)
 )
+
+
+def rule_for(op: Any) -> Rule | None:
+    """The rule of an op of the graph; None where it has none of its own."""
+    if not isinstance(op, OpOverload):
+        return RULES.get(op)
+    packet = op.overloadpacket
+    name = packet.__name__
+    in_place = name.endswith("_") and not name.endswith("__")
+    packet = getattr(aten, name[:-1], packet) if in_place else packet
+    if rule := RULES.get(packet):
+        return rule
+    if torch.Tag.pointwise in op.tags:
+        return pointwise
+    if torch.Tag.reduction in op.tags:
+        return reduction
+    if any(r.alias_info is not None and not r.alias_info.is_write for r in op._schema.returns):
+        return moved_as(op)
+    if torch.Tag.inplace_view in op.tags:
+        return moved_as(packet)
+    return None

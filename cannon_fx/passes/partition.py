@@ -10,33 +10,20 @@ from torch import nn
 from torch.fx import Node
 
 from cannon_fx.errors import MappingError
+from cannon_fx.hw.network_spec import MOST_NODES
 from cannon_fx.layer import Layer
-from cannon_fx.modules import TWIN, BlockSparse
+from cannon_fx.modules import BlockSparse, is_matrix, twin_of
+from cannon_fx.passes.matrix_ops import MATRIX_OPS, weight_of
 from cannon_fx.patterns import select
 from cannon_fx.plans import Plan, Unmapped
 
 aten = torch.ops.aten
 
-MATRIX_OPS: dict[object, str] = {
-    aten.linear.default: "linear",
-    aten.conv1d.default: "conv1d",
-    aten.conv1d.padding: "conv1d",
-    aten.conv2d.default: "conv2d",
-    aten.conv2d.padding: "conv2d",
-    aten.conv3d.default: "conv3d",
-    aten.conv_transpose1d.default: "conv_transpose1d",
-    aten.conv_transpose2d.input: "conv_transpose2d",
-    aten.conv_transpose3d.input: "conv_transpose3d",
-}
-"""Ops that multiply activations by one weight matrix, argument 1."""
-
 OTHER_WEIGHT_OPS = {
-    *(aten.matmul.default, aten.mm.default, aten.addmm.default, aten.bmm.default, aten.einsum.default),
+    *(aten.matmul.default, aten.mm.default, aten.bmm.default, aten.einsum.default),
     *(aten.embedding.default, aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input),
 }
 """Ops that also multiply by weights, or read them, when one of their operands is a parameter."""
-
-MATRIX_MODULES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.modules.conv._ConvTransposeNd)
 
 
 @dataclass(frozen=True)
@@ -54,30 +41,32 @@ class Site:
 
     @classmethod
     def of(cls, node: Node, plan: Plan, modules: dict[str, nn.Module]) -> Site:
-        operand = node.args[1]
+        operand = weight_of(node)
         parameters = plan.exported.graph_signature.inputs_to_parameters
-        weight = parameters.get(operand.name) if isinstance(operand, Node) else None
+        weight = parameters.get(operand.name)
         stack = node.meta.get("nn_module_stack") or {}
         runs = next(reversed(stack.values()))[0].split("@")[0] if stack else ""
         owner = weight.rpartition(".")[0] if weight else ""
-        matrices = [name for name in (runs, owner) if isinstance(modules.get(name), MATRIX_MODULES)]
+        matrices = [name for name in (runs, owner) if is_matrix(modules.get(name))]
         return cls(node, matrices[0] if matrices else weight or f"(graph node {node.name})", weight, runs)
 
 
 def obstacle(site: Site, modules: dict[str, nn.Module], plan: Plan) -> str | None:
     """Why this op stays off the crossbars; None if it can be mapped."""
-    kind, module = MATRIX_OPS[site.node.target], modules.get(site.name)
+    kind, module = MATRIX_OPS[site.node.target].kind, modules.get(site.name)
     if module is None:
         return "its weight belongs to no linear or convolution module of its own"
     if site.name == "":
         return "it is the whole model, which cannot be replaced in place: wrap it in nn.Sequential"
     if kind not in ("linear", "conv2d"):
         return f"{kind} is not mapped; only linear and conv2d are"
+    if site.node.target is aten.addmm.default and site.node.kwargs:
+        return "it scales its operands"
     if nn.utils.parametrize.is_parametrized(module):
         return "its weight is parametrised"
     if site.weight is None:
         return "its weight is computed"
-    if type(module) not in TWIN:
+    if twin_of(type(module)) is None:
         return f"{type(module).__name__} is not exactly nn.Linear or nn.Conv2d"
     if site.runs != site.name or site.weight != f"{site.name}.weight":
         return "its weight is read outside its own module"
@@ -117,9 +106,17 @@ class Partition:
                 "apply_cannon, or start from a fresh model."
             )
         modules = dict(self.model.named_modules())
-        sites = [Site.of(node, plan, modules) for node in plan.exported.graph.nodes if node.target in MATRIX_OPS]
+        parameters = plan.exported.graph_signature.inputs_to_parameters
+        sites = [
+            Site.of(node, plan, modules)
+            for node in plan.exported.graph.nodes
+            # addmm may also multiply two activations.
+            if node.target in MATRIX_OPS
+            and not (node.target is aten.addmm.default and weight_of(node).name not in parameters)
+        ]
+        tied = _tied(self.model)
         classes = {
-            site.name: type(modules[site.name]).__name__ if site.name in modules else str(MATRIX_OPS[site.node.target])
+            site.name: type(modules[site.name]).__name__ if site.name in modules else MATRIX_OPS[site.node.target].kind
             for site in sites
         }
         chosen = set(classes) if self.targets is None else select(self.targets, classes, "targets")
@@ -136,6 +133,8 @@ class Partition:
                 reason = "not among the targets"
             elif len(same) > 1 or sum(site.weight == same[0].weight for site in sites if site.weight) > 1:
                 reason = "its weight is used more than once"
+            elif others := tied.get(f"{name}.weight"):
+                reason = f"its weight is also {' and '.join(others)}"
             else:
                 reason = obstacle(same[0], modules, plan)
             if reason:
@@ -146,9 +145,8 @@ class Partition:
         unmapped += [
             Unmapped(name, "does not run in eval mode")
             for name, module in modules.items()
-            if isinstance(module, MATRIX_MODULES) and name and name not in classes
+            if is_matrix(module) and name and name not in classes
         ]
-        parameters = plan.exported.graph_signature.inputs_to_parameters
         unmapped += [
             Unmapped(parameters[operand.name], f"{node.target} is not mapped; only linear and conv2d are")
             for node in plan.exported.graph.nodes
@@ -162,13 +160,18 @@ class Partition:
                 + ("; ".join(f"{u.name}: {u.reason}" for u in unmapped) or "it holds no linear or convolution layer")
                 + ". Give a model with at least one plain nn.Linear or nn.Conv2d, and patterns that leave some."
             )
+        if first_tile > MOST_NODES:  # refused before anything is as large as they are
+            raise MappingError(
+                f"{type(self.model).__name__} takes {first_tile:,} tiles of chip {plan.chip.name!r}; at most "
+                f"{MOST_NODES:,} can be placed. Take a chip with larger tiles, or map fewer layers."
+            )
         return replace(plan, layers=tuple(layers), unmapped=tuple(unmapped))
 
     def _split(self, node: Node, name: str, first_tile: int, plan: Plan) -> Layer:
-        kind: Literal["linear", "conv2d"] = "linear" if MATRIX_OPS[node.target] == "linear" else "conv2d"
-        weight_node = node.args[1]
-        assert isinstance(weight_node, Node)
-        shape = tuple(weight_node.meta["val"].shape)
+        kind: Literal["linear", "conv2d"] = "linear" if MATRIX_OPS[node.target].kind == "linear" else "conv2d"
+        shape = tuple(weight_of(node).meta["val"].shape)
+        if node.target is aten.addmm.default:
+            shape = shape[::-1]
         fits = min(plan.chip.tile_rows // max(1, int(torch.Size(shape[2:]).numel())), shape[1])
         group_size = min(self.group_size, fits)
         output = node.meta["val"]
@@ -183,3 +186,11 @@ class Partition:
             out_block=min(plan.chip.tile_columns, shape[0]),
             first_tile=first_tile,
         )
+
+
+def _tied(model: nn.Module) -> dict[str, list[str]]:
+    """Per name of a parameter that has several, the others."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return {name: [other for other in same if other != name] for same in names.values() for name in same}

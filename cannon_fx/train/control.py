@@ -94,7 +94,7 @@ class BudgetControl:
         for name, gradient in gradients.items():
             if gradient is not None:
                 module = self.modules[name]
-                change = module.pattern.sums(module.weight.float() * gradient.float()).square()
+                change = module.pattern.sums(module.matrix(module.weight.float() * gradient.float())).square()
                 # Mixed precision skips steps whose gradients overflow; they say nothing about importance.
                 known = torch.where(torch.isfinite(change), change, self.taylor[name])
                 self.taylor[name].lerp_(known, MEMORY)

@@ -57,7 +57,7 @@ class Penalty:
     def norms(self, name: str) -> Tensor:
         """||W_gj||_2, float [J, G]."""
         module = self.modules[name]
-        return module.pattern.sums(module.weight.float().square()).sqrt()
+        return module.pattern.sums(module.matrix(module.weight).float().square()).sqrt()
 
     @torch.no_grad()
     def value(self) -> Tensor:
@@ -74,7 +74,7 @@ class Penalty:
             threshold = rate[id(module.weight)] * self.strength * self.factors[name]
             remaining = (1 - threshold / self.norms(name).clamp_min(1e-30)).clamp_min(0)
             spread = module.pattern.spread(remaining).to(module.weight.dtype)
-            module.weight.mul_(spread.view(*spread.shape, *(1,) * (module.weight.dim() - 2)))
+            module.matrix(module.weight).mul_(spread.view(*spread.shape, *(1,) * (module.weight.dim() - 2)))
 
     @torch.no_grad()
     def alive(self) -> Keep:

@@ -53,7 +53,15 @@ def whole(where: str, name: str, cell: str, least: int = 1) -> int:
 
 
 def checked(layers: list[LayerShape], origin: str) -> list[LayerShape]:
-    """`layers`, if there are any."""
+    """`layers`, if there are any and each is of a size that can be."""
     if not layers:
         raise ChipError(f"{origin} holds no layers. Give one row per layer.")
+    for number, layer in enumerate(layers, 1):
+        values = layer.height * layer.width * max(layer.in_channels, layer.out_channels)
+        weights = layer.kernel_height * layer.kernel_width * layer.in_channels * layer.out_channels
+        if max(values, weights) > MOST:
+            raise ChipError(
+                f"{origin}, layer {number}: {values:,} activations and {weights:,} weights; at most {MOST:,} of each "
+                "can be mapped. Correct the row."
+            )
     return layers

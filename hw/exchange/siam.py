@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import ChipError
-from ..traffic import Packets, integer_rows, text_of
+from ..traffic import MOST, Packets, integer_rows, text_of
 
 
 def to_siam_trace(packets: Packets) -> str:
@@ -22,9 +22,10 @@ def to_siam_trace(packets: Packets) -> str:
     return text_of(*(np.repeat(column[order], packets.flits[order]) for column in columns))
 
 
-def from_siam_trace(text: str, origin: str = "trace") -> Packets:
-    """Packets of one flit each. Raises ChipError with the line that is wrong."""
-    source, target, time = integer_rows(text, origin, {"source": 0, "target": 0, "time": 0}).T
+def from_siam_trace(text: str, origin: str = "trace", nodes: int = MOST) -> Packets:
+    """Packets of one flit each. Raises ChipError with the line that is wrong, as `Packets.parse` does."""
+    node = (0, nodes - 1)
+    source, target, time = integer_rows(text, origin, {"source": node, "target": node, "time": (0, MOST)}).T
     return Packets(time, source, target, np.ones_like(time))
 
 

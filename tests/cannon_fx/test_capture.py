@@ -143,7 +143,7 @@ def test_a_wrong_input_shape_is_an_error_with_the_shape() -> None:
     message = refused(Stateful(), torch.zeros(2, 2, 4, 4))
     assert "[1, 2, 4, 4]" in message
     assert "Stateful" in message
-    assert "model(*example_inputs)" in message
+    assert "Check that it runs with these inputs" in message
 
 
 def test_control_flow_that_depends_on_data_is_an_error_that_says_so() -> None:
@@ -200,6 +200,23 @@ def test_without_inputs_and_layers_is_an_error() -> None:
 
 
 def test_tensors_inside_lists_and_dicts_are_narrowed_too() -> None:
-    given = one_sample(([torch.zeros(8, 16)], {"mask": torch.zeros(8, 3)}, 2))
+    given, named = one_sample(([torch.zeros(8, 16)], {"mask": torch.zeros(8, 3)}, 2))
     assert [tuple(t.shape) for t in (given[0][0], given[1]["mask"])] == [(1, 16), (1, 3)]
-    assert given[2] == 2
+    assert (given[2], named) == (2, {})
+
+
+def test_keyword_inputs() -> None:
+    class Keyword(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor, *, scale: float, shift: Tensor | None = None) -> Tensor:
+            y: Tensor = self.fc(x) * scale
+            return y if shift is None else y + shift
+
+    x = torch.zeros(3, 4)
+    for given in ({"x": x, "scale": 2.0}, ((x,), {"scale": 2.0, "shift": x})):
+        assert len(plan(nn.ModuleDict({"net": Keyword()})["net"], given).layers) == 1
+    with pytest.raises(CaptureError, match=r"scale = 'two'"):
+        plan(Keyword(), {"x": x, "scale": "two"})

@@ -28,7 +28,7 @@ def mapped(network: nn.Module, image: Tensor) -> Plan:
 
 def write(found: Plan, folder: Path, name: str) -> Path:
     (export,) = Export.parse([f"{name}:{folder / 'out'}"], PLAN_FORMATS)
-    export.write(found)
+    Export.write_all([export], found)
     return folder / "out"
 
 

@@ -89,6 +89,51 @@ def test_cut_weights_get_no_gradient_and_survive_momentum(network: nn.Module, im
     assert torch.equal(out, network(image)), "the forward pass never used them"
 
 
+def test_inference_masks_again_once_the_weight_was_written(network: nn.Module, image: Tensor) -> None:
+    module = apply_cannon(network, image, **CHIP).modules["hidden"]
+    module.cut(torch.rand(module.pattern.shape, generator=torch.Generator().manual_seed(0)) < 0.5)
+    x = torch.randn(3, module.in_features)
+    writes: list[Callable[[], object]] = [
+        lambda: module.weight.add_(1),
+        lambda: torch._foreach_add_([module.weight], 1.0),
+        lambda: module.load_state_dict({name: t + 1 for name, t in module.state_dict().items()}),
+        lambda: module.register_parameter("weight", nn.Parameter(module.weight + 1)),
+        lambda: module.double().float().weight.add_(1),
+        lambda: module.cut(module.pattern.keep.roll(1, 1)),
+    ]
+    for write in writes:
+        module.zero_cut_()
+        with torch.inference_mode():
+            assert module.effective_weight() is module.weight
+        with torch.no_grad():
+            write()
+            assert torch.equal(module.effective_weight(), module.weight * module.mask)
+        assert torch.equal(copy.deepcopy(module)(x), module(x))
+        assert module.effective_weight() is not module.weight, "gradients are masked"
+    with torch.inference_mode():
+        module.zero_cut_()
+        module.weight.add_(1)
+        assert torch.equal(module.effective_weight(), module.weight * module.mask)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_inference_masks_again_after_fused_optimisers(
+    optimizer: type[torch.optim.Optimizer], compiled: bool, network: nn.Module, image: Tensor
+) -> None:
+    module = apply_cannon(network, image, **CHIP).modules["hidden"]
+    module.cut(torch.rand(module.pattern.shape, generator=torch.Generator().manual_seed(0)) < 0.5)
+    if compiled:
+        torch.compile(module, fullgraph=True, backend="aot_eager")(torch.randn(3, module.in_features))
+    else:
+        module(torch.randn(3, module.in_features))
+    module.weight.grad = torch.ones_like(module.weight)
+    optimizer([module.weight], lr=0.1, fused=True).step()  # counts no version
+    assert module.weight[~module.mask].all()
+    with torch.no_grad():
+        assert torch.equal(module.effective_weight(), module.weight * module.mask)
+
+
 def test_copies_are_independent(network: nn.Module, image: Tensor) -> None:
     plan = apply_cannon(network, image, **CHIP)
     twin = copy.deepcopy(network)

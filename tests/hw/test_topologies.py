@@ -178,6 +178,7 @@ def test_long_links_take_more_cycles() -> None:
         (lambda: topologies.cmesh(2, 2, across=8, down=8), "a router with 68 ports"),
         (lambda: topologies.tree(4, arity=1), "arity 1"),
         (lambda: topologies.chiplets(2, 2, 2, 2, package_interval=0), "package_interval = 0"),
+        (lambda: topologies.mesh(2.5, 3), "columns = 2.5: give a whole number"),  # type: ignore[arg-type]
         (lambda: topologies.table(4, [(0, 1), (2, 3)]), "several pieces"),
         (lambda: topologies.table(2, [(0, 5)]), "does not join"),
         (lambda: topologies.table(2, [(1, 1)]), "does not join"),
@@ -188,3 +189,11 @@ def test_long_links_take_more_cycles() -> None:
 def test_impossible_topologies_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ChipError, match=message):
         make()
+
+
+def test_the_nodes_of_a_graph_may_have_any_names() -> None:
+    graph = nx.relabel_nodes(nx.petersen_graph(), lambda node: f"router {9 - node}")
+    network, names = topologies.of_graph(graph), list(graph.nodes)
+    far = dict(nx.all_pairs_shortest_path_length(graph))
+    ends = np.arange(10)
+    assert network.hops(ends[:, None], ends).tolist() == [[far[a][b] for b in names] for a in names]

@@ -28,7 +28,7 @@ def test_sparse_where_it_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         (choose(pattern(0.95), LARGE, CPU, torch.float32), "win below 0.75"),
         (choose(pattern(0.3, 8, 8), LARGE, CPU, torch.float32), "win below 0.15"),
         (choose(pattern(0.05, 1, 64), LARGE, CPU, torch.float32), "win below 0.00"),
-        (choose(pattern(0.25), 10**5, CPU, torch.float32), "small"),
+        (choose(pattern(0.25, 16, 16), 10**5, CPU, torch.float32), "small"),
         (choose(pattern(0.25), LARGE, CPU, torch.float64), "win below 0.00"),
         (choose(pattern(0.25), LARGE, CPU, torch.float16), "win below 0.00"),
     ]:
@@ -36,8 +36,10 @@ def test_sparse_where_it_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         assert why in dense.why
 
 
-def test_dense_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dense_without_a_compiler_or_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "compiled", lambda dtype: False)
-    found = choose(pattern(0.25), LARGE, CPU, torch.float32)
-    assert not found.sparse
-    assert "no compiled kernels" in found.why
+    monkeypatch.setattr(dispatch, "_triton", lambda: None)
+    for device in (CPU, torch.device("cuda")):
+        found = choose(pattern(0.25), LARGE, device, torch.float32)
+        assert not found.sparse
+        assert "no compiled kernels" in found.why

@@ -6,13 +6,16 @@ Every backend of this machine's CPU: compiled (if it has a compiler), and plain 
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from cannon_fx.kernels import dispatch
+from cannon_fx.kernels import dispatch, reference
 from cannon_fx.kernels.functional import block_sparse_conv1d, block_sparse_conv2d, block_sparse_linear
+from cannon_fx.kernels.packed import pack
+from cannon_fx.kernels.reference import dense_weight
 from cannon_fx.kernels.window import Window
 
 from .cases import TOLERANCE, ConvCase, LinearCase, random_pattern, relative_error
@@ -95,14 +98,41 @@ def test_convolution_and_its_gradients(
             assert relative_error(found, expected) < TOLERANCE[dtype], (name, image, density)
 
 
-def test_conv1d_is_conv2d_of_height_one(backend: str) -> None:
-    pattern = random_pattern(12, 8, 4, 3, 0.6)
-    x, weight, bias = torch.randn(2, 16, 11), torch.randn(12, 8, 3), torch.randn(12)
-    kept = weight * pattern.spread(pattern.keep)[..., None]
-    expected = torch.nn.functional.conv1d(x.double(), kept.double(), bias.double(), 2, 1, 2, 2)
-    found = block_sparse_conv1d(x, weight, pattern, bias, 2, 1, 2, 2)
-    assert relative_error(found, expected) < 1e-5
-    assert relative_error(block_sparse_conv1d(x[0], weight, pattern, bias, 2, 1, 2, 2), expected[0]) < 1e-5
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("length", "geometry"), [(11, (2, 1, 2, 2)), (7, (1, 0, 1, 1)), (3, (1, 1, 1, 4)), (70, (3, 5, 1, 1))]
+)
+def test_conv1d_and_its_gradients(length: int, geometry: tuple[int, int, int, int], packed: bool, backend: str) -> None:
+    groups = geometry[3]
+    pattern = random_pattern(12, 7, 5, 3, 0.6)
+    weight = torch.randn(12, 7, 3)
+    inputs = leaves(torch.randn(2, 7 * groups, length), pack(weight, pattern) if packed else weight, torch.randn(12))
+    y = block_sparse_conv1d(inputs[0], inputs[1], pattern, inputs[2], *geometry, packed=packed)
+    exact = leaves(*(t.double() for t in inputs))
+    expected = torch.nn.functional.conv1d(exact[0], dense_weight(exact[1], pattern, packed), exact[2], *geometry)
+    upstream = torch.randn(y.shape)
+    found, right = (
+        [out, *torch.autograd.grad(out, to, upstream.to(out.dtype))] for out, to in ((y, inputs), (expected, exact))
+    )
+    assert all(relative_error(f, r) < 1e-5 for f, r in zip(found, right, strict=True))
+    alone = block_sparse_conv1d(inputs[0][0], inputs[1], pattern, inputs[2], *geometry, packed=packed)
+    assert relative_error(alone, expected[0]) < 1e-5
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "silu"])
+def test_activations_of_a_convolution(activation: str, backend: str) -> None:
+    pattern = random_pattern(12, 12, 5, 4, 0.6)
+    inputs = leaves(torch.randn(2, 24, 7, 5), torch.randn(12, 12, 3, 2), torch.randn(12))
+    exact = leaves(*(t.double() for t in inputs))
+    geometry = (2, 1), (1, 0), (1, 2), 2
+    with torch.no_grad():
+        fused = block_sparse_conv2d(*inputs[:2], pattern, inputs[2], *geometry, activation)
+    y = block_sparse_conv2d(*inputs[:2], pattern, inputs[2], *geometry, activation)
+    expected = reference.conv2d(*exact[:2], pattern, exact[2], *geometry, activation)
+    upstream = torch.randn(y.shape)
+    found = [fused, y, *torch.autograd.grad(y, inputs, upstream)]
+    right = [expected, expected, *torch.autograd.grad(expected, exact, upstream.double())]
+    assert all(relative_error(f, r) < 1e-5 for f, r in zip(found, right, strict=True))
 
 
 def test_leading_dimensions_strides_and_empty_batches(backend: str) -> None:
@@ -146,6 +176,31 @@ def test_the_same_bits_every_time_and_for_any_number_of_threads(backend: str) ->
     assert all(torch.equal(a, b) for a, b in zip(found[1], found[2], strict=True))
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_images_weights_and_gradients_of_any_strides(packed: bool, backend: str) -> None:
+    pattern = random_pattern(10, 6, 4, 4, 0.6)
+    whole = torch.randn(10, 6, 6, 6).transpose(0, 1)[:, :, ::2, ::2].transpose(0, 1)
+    weight = pack(whole, pattern).mT.contiguous().mT if packed else whole
+    made = torch.randn(4, 9, 14, 13)
+    for x in (
+        made[:, 1:7],
+        made[::2, :6, ::2, 1::2],
+        made[:1, :6].expand(3, -1, -1, -1),
+        made.permute(0, 3, 1, 2)[:, :6],
+    ):
+        inputs, exact = leaves(x, weight), leaves(x.double(), weight.double())
+        y = block_sparse_conv2d(x, inputs[1], pattern, padding=1, packed=packed)
+        expected = reference.conv2d(x.double(), exact[1], pattern, padding=(1, 1), packed=packed)
+        upstream = torch.randn(*y.shape[:3], 1).expand_as(y)
+        (found,), (right,) = (
+            torch.autograd.grad(y, inputs[1:], upstream),
+            torch.autograd.grad(expected, exact[1:], upstream.double()),
+        )
+        assert relative_error(y, expected) < 1e-5
+        assert relative_error(found, right) < 1e-5
+        assert inputs[0].grad is None
+
+
 PATTERN = random_pattern(8, 6, 4, 2, 0.5)
 X, WEIGHT = torch.randn(3, 6), torch.randn(8, 6)
 
@@ -185,3 +240,55 @@ def test_what_does_not_fit_is_one_clear_error(arguments: tuple[Tensor, ...], say
 def test_a_convolution_that_makes_no_sense(shape: tuple[int, ...], options: dict[str, int], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         block_sparse_conv2d(torch.randn(shape), torch.randn(8, 6, 3, 3), PATTERN, **options)
+
+
+IMAGE, TAPS = torch.randn(2, 6, 9, 9), torch.randn(8, 6, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((IMAGE, WEIGHT, PATTERN), r"dense weight of this pattern is \[8, 6, 'R', 'S'\], got \[8, 6\]"),
+        ((IMAGE, TAPS[:, :, 0], PATTERN), r"'R', 'S'\], got \[8, 6, 3\]"),
+        ((IMAGE, torch.randn(6, 8, 3, 3), PATTERN), r"'R', 'S'\], got \[6, 8, 3, 3\]"),
+        ((IMAGE, TAPS, PATTERN, torch.randn(6)), r"bias of this pattern is \[8\]"),
+        ((IMAGE.double(), TAPS, PATTERN), "make them alike"),
+        ((IMAGE.to("meta"), TAPS, PATTERN), "make them alike"),
+        ((IMAGE.int(), TAPS.int(), PATTERN), "floating point"),
+        ((IMAGE.to(torch.complex64), TAPS.to(torch.complex64), PATTERN), "floating point"),
+        ((IMAGE, TAPS, PATTERN, None, (1, 1, 1)), "one number or two"),
+        ((IMAGE[0, 0], TAPS, PATTERN), "6 input channels"),
+        ((IMAGE[None], TAPS, PATTERN), "6 input channels"),
+    ],
+)
+def test_what_does_not_fit_a_convolution(arguments: tuple[Any, ...], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        block_sparse_conv2d(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "says"),
+    [
+        (torch.randn(2, 6, 9), TAPS, r"'R', 'S'\]|conv1d"),
+        (torch.randn(2, 7, 9), TAPS[..., 0], "6 input channels"),
+        (torch.randn(6), TAPS[..., 0], "6 input channels"),
+        (torch.randn(2, 6, 2), TAPS[..., 0], "nothing is left"),
+        (torch.randn(2, 6, 9).double(), TAPS[..., 0], "make them alike"),
+    ],
+)
+def test_what_does_not_fit_a_convolution_of_lines(x: Tensor, weight: Tensor, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        block_sparse_conv1d(x, weight, PATTERN)
+
+
+def test_shapes_beyond_31_bits_are_those_of_the_dense_op() -> None:
+    """On the meta device, which computes shapes and no numbers."""
+    pattern = random_pattern(64, 32, 32, 16, 0.5)
+    with torch.device("meta"):
+        x, image = torch.empty(2**27 + 1, 32), torch.empty(2**15, 32, 64, 65)
+        weight, taps = torch.empty(64, 32, requires_grad=True), torch.empty(64, 32, 3, 3, requires_grad=True)
+    y, z = block_sparse_linear(x, weight, pattern), block_sparse_conv2d(image, taps, pattern, padding=1)
+    assert y.shape == (2**27 + 1, 64)
+    assert z.shape == (2**15, 64, 64, 65)
+    assert torch.autograd.grad(y.sum(), weight)[0].shape == weight.shape
+    assert torch.autograd.grad(z.sum(), taps)[0].shape == taps.shape

@@ -51,6 +51,12 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
     "dialect alone": (("--dialect", "siam"), "--dialect says how to read a table"),
     "table and model": ((*NEUROSIM, "--model", "a:b"), "leave out --model"),
     "wrong dialect": ((*NEUROSIM[:3], "siam"), "NetWork_neurosim.csv, line 1: sparsity is '2'"),
+    "more than can be": (("--network-csv", "huge.csv", "--dialect", "neurosim"), "huge.csv, layer 1: 576 activations"),
+    "more tiles than can be": (
+        ("--network-csv", "wide.csv", "--dialect", "neurosim", "--chip", "demo-32nm"),
+        "can be placed. Take a chip",
+    ),
+    "input without end": (("--input-shape", "99999999", "99999999"), "elements in all"),
     "absent": (("--network-csv", "nowhere.csv", "--dialect", "siam"), "cannot read 'nowhere.csv'"),
     "no chain": (("--network-csv", "torn.csv", "--dialect", "neurosim"), "torn.csv, layer 2 takes 8 x 8 x 5"),
     "unknown format": (("--export", "vhdl:x"), "siam-layers"),
@@ -60,6 +66,8 @@ MISTAKES: dict[str, tuple[tuple[str, ...], str]] = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes(mistake: str, cannon: Cannon, tmp_path: Path, capsys: Output) -> None:
     (tmp_path / "torn.csv").write_text("8,8,3,3,3,4,0,1\n8,8,5,3,3,4,0,1\n")
+    (tmp_path / "huge.csv").write_text("8,8,8,99999,99999,9,0,1\n")
+    (tmp_path / "wide.csv").write_text("1,1,30000,1,1,33000,0,1\n")
     words, expected = MISTAKES[mistake]
     assert cannon("map", *words) == 2
     printed = capsys.readouterr()

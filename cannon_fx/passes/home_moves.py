@@ -1,0 +1,72 @@
+"""Counting: how many elements go from which tile to which, for an op's transfers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cannon_fx.hw.arrays import Ints
+from cannon_fx.passes.home_calls import Transfer
+from cannon_fx.passes.home_tensors import CONSTANT, narrowed, uniform
+from cannon_fx.plans import Move
+
+
+def move(node: str, op: str, transfers: Sequence[Transfer], by_rule: bool = True) -> Move | None:
+    """One Move of an op's transfers; None where nothing has to travel."""
+    producers: list[str] = []
+    rows: list[Ints] = []
+    for transfer in transfers:
+        pairs, elements = count(transfer)
+        if len(elements):
+            if transfer.operand.name not in producers:
+                producers.append(transfer.operand.name)
+            producer = np.full(len(elements), producers.index(transfer.operand.name))
+            rows.append(np.stack([producer, *pairs, elements * transfer.times]))
+    if not rows:
+        return None
+    table = np.concatenate(rows, axis=1)
+    keys, place = np.unique(table[:3], axis=1, return_inverse=True)
+    elements = np.zeros(keys.shape[1], np.int64)
+    np.add.at(elements, place.ravel(), table[3])
+    return Move(node, op, tuple(producers), keys[0], keys[1], keys[2], elements, by_rule)
+
+
+def count(transfer: Transfer) -> tuple[Ints, Ints]:
+    """(source, target) tiles [2, k] and elements [k] that go from the one to the other."""
+    home = transfer.source[(None,) * (transfer.target.dim() - transfer.source.dim())]
+    # What is counted once per tile: an element, or what a tile makes of its elements along the combined dimensions.
+    shape = [1 if d in transfer.combined else size for d, size in enumerate(home.shape)]
+    source, target = torch.broadcast_tensors(home, transfer.target)
+    if not source.numel():
+        return np.zeros((2, 0), np.int64), np.zeros(0, np.int64)
+    weights = [torch.tensor([size if own > 1 else 1]) for size, own in zip(source.shape, shape, strict=True)]
+    still = [d for d in range(source.dim()) if uniform(source, d) and uniform(target, d)]
+    source, target = narrowed(source, still), narrowed(target, still)
+    for dimension in set(range(source.dim())) - set(still):
+        kept, counts = _distinct(source, target, dimension)
+        source, target = source.index_select(dimension, kept), target.index_select(dimension, kept)
+        weights[dimension] = counts if shape[dimension] > 1 else torch.ones(1, dtype=torch.int64)
+    moving = (source != target) & (source != CONSTANT) & (target != CONSTANT)
+    identity = (
+        torch.arange(int(np.prod([len(w) for w in weights]))).view([len(w) for w in weights]).expand(moving.shape)
+    )
+    weight = torch.ones((), dtype=torch.int64)
+    for dimension, counts in enumerate(weights):
+        weight = weight * counts.view([-1 if d == dimension else 1 for d in range(len(weights))])
+    once = torch.stack([identity[moving], source[moving].long(), target[moving].long()]).unique(dim=1).numpy()
+    pairs, place = np.unique(once[1:], axis=1, return_inverse=True)
+    elements = np.zeros(pairs.shape[1], np.int64)
+    np.add.at(elements, place.ravel(), weight.ravel().numpy()[once[0]])
+    return pairs, elements
+
+
+def _distinct(source: Tensor, target: Tensor, dimension: int) -> tuple[Tensor, Tensor]:
+    """Indices of slices that differ in source or target homes, and how often each occurs."""
+    slices: Any = torch.stack([source.movedim(dimension, 0), target.movedim(dimension, 0)], 1).flatten(1)
+    _, kind, counts = slices.unique(dim=0, return_inverse=True, return_counts=True)
+    first = torch.full((len(counts),), len(kind)).scatter_reduce(0, kind, torch.arange(len(kind)), "amin")
+    return first, counts

@@ -1,0 +1,1 @@
+"""Many chips at once: which constants and structures suit a network."""
