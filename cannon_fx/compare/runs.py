@@ -55,13 +55,13 @@ def execute(config: CompareConfig, folder: Path, command: str, watch: Watcher) -
     Several processes may do so at once: each takes what no other is at, and waits at the end for the others.
     """
     bases, jobs = list(config.bases().values()), list(config.jobs(folder))
-    data = cache(partial(load_data, config.data))
-    for wait in (False, True):
-        for number, job in enumerate(bases + jobs):
-            # Without its base a run cannot start.
-            with _claimed(folder / job.name, wait or number < len(bases)) as claimed:
-                if claimed and finished(job, folder) is None:
-                    _run(job, folder, command, data(), partial(watch, job.name, f"{number + 1}/{len(bases + jobs)}"))
+    data, total = cache(partial(load_data, config.data)), len(bases) + len(jobs)
+    for part in (bases, jobs):  # a run needs its base
+        for wait in (False, True):
+            for number, job in enumerate(part, start=1 if part is bases else len(bases) + 1):
+                with _claimed(folder / job.name, wait) as claimed:
+                    if claimed and finished(job, folder) is None:
+                        _run(job, folder, command, data(), partial(watch, job.name, f"{number}/{total}"))
     return [Outcome(job.config, record) for job in jobs if (record := finished(job, folder)) is not None]
 
 

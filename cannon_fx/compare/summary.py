@@ -71,8 +71,8 @@ def best(found: Iterable[Point], cost: str) -> dict[tuple[str, str, str], Point]
 class Advantage:
     """How many times less cannon needs than `method`, each at its best within half a point of dense.
 
-    `times` holds, per cost, the ratio by network and chip. A method that keeps the accuracy at no budget counts as
-    dense, its last resort.
+    `times` holds, per cost, the ratio by network and chip, where the method met any budget. A method that keeps the
+    accuracy at no budget counts as dense, its last resort.
     """
 
     method: str
@@ -91,7 +91,7 @@ def advantages(found: list[Point], method: str = "cannon") -> list[Advantage]:
         times: dict[str, dict[tuple[str, str], float]] = {cost: {} for cost in COSTS}
         for cost in COSTS:
             chosen = best(found, cost)
-            for network, chip in dict.fromkeys((point.network, point.chip) for point in found):
+            for network, chip in dict.fromkeys((p.network, p.chip) for p in found if p.method == other):
                 dense = chosen[network, chip, "dense"]
                 ours = chosen.get((network, chip, method), dense)
                 theirs = min(dense, chosen.get((network, chip, other), dense), key=lambda p: p.costs[cost])

@@ -115,7 +115,7 @@ class Training:
         self.model, self.bfloat16 = model.to(device), bfloat16
         self.format = torch.channels_last if bfloat16 else torch.contiguous_format
         if bfloat16:
-            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
         self.train_loader, self.val_loader, self.loss, self.device = train_loader, val_loader, loss, device
         self.epochs, self.done, self.learning_rate = epochs, 0, learning_rate
         if not isinstance(train_loader, Sized) or not len(train_loader):

@@ -163,11 +163,13 @@ def test_savings_count_only_where_the_accuracy_is_kept() -> None:
         row("b", "dense", None, 0, 0.9, 12.0),
         row("b", "cannon", "energy/3", 0, 0.9, 2.0),
         row("b", "other", "energy/2", 0, 0.5, 6.0),  # counts as dense
+        row("c", "dense", None, 0, 0.9, 12.0),
+        row("c", "cannon", "energy/3", 0, 0.5, 4.0),  # so does this
     ]
     dense, other = advantages(points(rows))
     assert (dense.method, other.method) == ("dense", "other")
     for cost in COSTS:
-        assert dense.times[cost] == {("a", "c"): 3.0, ("b", "c"): 6.0}
+        assert dense.times[cost] == {("a", "c"): 3.0, ("b", "c"): 6.0, ("c", "c"): 1.0}
         assert other.times[cost] == {("a", "c"): 1.5, ("b", "c"): 6.0}
         assert other.geometric_mean(cost) == pytest.approx(3.0)
 
