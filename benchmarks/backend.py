@@ -67,7 +67,7 @@ class ViT(nn.Module):
         return self.head(self.norm(x).mean(1))
 
 
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {"vgg16": (vgg16, 64), "vit": (ViT, 128)}
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {"vgg16": (vgg16, 112), "vit": (ViT, 128)}
 """name -> network, side of the image"""
 
 
