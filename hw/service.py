@@ -34,6 +34,8 @@ class Service(NamedTuple):
     input_speedup: float
     alternate: float
     """time that a packet occupies a link when the next comes from another input, over that when it does not"""
+    spill: float
+    """with one VC: for how much of the time that a packet waits at the front its buffer is full and stops the link"""
     circles: bool
     """channels may wait for each other in a circle, but for classes of VCs: back-pressure has no end to start from"""
 
@@ -69,6 +71,7 @@ def service_of(router: Router, network: Network, packet_flits: float) -> Service
         internal_speedup=speed,
         input_speedup=float(router.input_speedup),
         alternate=alternate,
+        spill=1 / (1 + router.vc_buf_size / packet_flits),
         circles=network.vc_classes > 1,
     )
 

@@ -14,11 +14,16 @@ from .errors import ChipError
 from .network import Network
 from .router import Router
 from .sim import kernel
-from .sim.state import PORT, Layout, Memory, Settings, lay_out
+from .sim.state import INPUT_FIRST, ISLIP, OUTPUT_FIRST, PORT, Layout, Memory, Settings, lay_out
 from .traffic import Packets
 
 MOST_PACKETS = 1 << 29
 """A flit is a packet number and two flags in 32 bits."""
+
+MOST_FLIT_HOPS = 10**10
+"""About half an hour."""
+
+SWITCH_ORDERS = {"islip": ISLIP, "separable_input_first": INPUT_FIRST, "separable_output_first": OUTPUT_FIRST}
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +68,8 @@ def simulate(packets: Packets, network: Network, router: Router) -> Simulation:
     """Send `packets` through `network` and wait for the last one.
 
     Packets of one source leave in the order of creation, equal times in the given order, one flit per cycle at most.
-    Raises ChipError for a source or target outside the network, too few VCs for the network's classes, and when the
-    network deadlocks.
+    Raises ChipError for a source or target outside the network, too few VCs for the network's classes, more
+    than `MOST_FLIT_HOPS`, buffers or delays that no memory holds, and when the network deadlocks.
     """
     for name, nodes in (("source", packets.source), ("target", packets.target)):
         outside = (nodes < 0) | (nodes >= network.nodes)
@@ -77,6 +82,12 @@ def simulate(packets: Packets, network: Network, router: Router) -> Simulation:
     count = len(packets.time)
     if count > MOST_PACKETS:
         raise ChipError(f"{count} packets are too many for one simulation: at most {MOST_PACKETS}. Split the trace.")
+    links = network.hops(packets.source, packets.target) + 1.0
+    if (many := float((packets.flits * links).sum())) > MOST_FLIT_HOPS:
+        raise ChipError(
+            f"{many:.2g} flits times links are too many for one simulation: at most {MOST_FLIT_HOPS:.0e}. Send fewer "
+            "flits, or use the analytic model."
+        )
     if router.num_vcs < network.vc_classes:
         raise ChipError(
             f"{router.num_vcs} VCs cannot be divided into the {network.vc_classes} classes that keep this network free "
@@ -151,6 +162,8 @@ def _settings(network: Network, router: Router) -> Settings:
         internal_speedup=router.internal_speedup,
         wait_for_tail_credit=router.wait_for_tail_credit,
         vc_busy_when_full=router.vc_busy_when_full,
+        vcs_by_input=router.vc_allocator == "separable_input_first",
+        switch_order=SWITCH_ORDERS[router.sw_allocator],
         narrow=interval > 1,
         wheel=1 << (delays + backlog).bit_length(),
         port_bits=(network.ports - 1).bit_length(),
