@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,13 +19,14 @@ Delay = Annotated[int, Field(ge=0, le=1000, strict=True)]
 Stage = Annotated[int, Field(ge=1, le=1000, strict=True)]
 Count = TypeVar("Count", int, Ints)
 Flag = Annotated[bool, Field(strict=False)]
-Allocator = Literal["islip", "separable_input_first", "separable_output_first"]
 
 NETWORK_KEYS = frozenset({"topology", "k", "n", "c", "x", "y", "xr", "yr", "routing_function", "use_noc_latency"})
 """Keys of a BookSim2 config that describe the network; `Router.parse` hands them back beside the router."""
 
 _ONLY = {
     "router": ("iq",),
+    "vc_allocator": ("islip",),
+    "sw_allocator": ("islip",),
     "spec_sw_allocator": ("prio",),
     "arb_type": ("round_robin",),
     "buffer_policy": ("private",),
@@ -60,8 +61,8 @@ class Router(BaseModel):
     """An input-queued virtual-channel router. Delays in cycles, buffers in flits per VC.
 
     The stages are route, VC allocation, switch allocation, crossbar. `routing_delay` 0 is lookahead routing: the
-    router before has routed. `speculative` asks for the crossbar together with the VC. Allocators have round-robin
-    arbiters and one iteration, as in BookSim2, whose `alloc_iters` and `output_delay` the `iq` router never reads: they
+    router before has routed. `speculative` asks for the crossbar together with the VC. Allocators are iSLIP
+    with one iteration, as in BookSim2, whose `alloc_iters` and `output_delay` the `iq` router never reads: they
     are accepted and change nothing there or here.
     """
 
@@ -76,8 +77,6 @@ class Router(BaseModel):
     st_final_delay: Delay = 1
     credit_delay: Delay = 0
     output_delay: Delay = 0
-    vc_allocator: Allocator = "islip"
-    sw_allocator: Allocator = "islip"
     alloc_iters: Stage = 1
     speculative: Flag = False
     wait_for_tail_credit: Flag = False

@@ -14,7 +14,7 @@ from .errors import ChipError
 from .network import Network
 from .router import Router
 from .sim import kernel
-from .sim.state import INPUT_FIRST, ISLIP, OUTPUT_FIRST, PORT, Layout, Memory, Settings, lay_out
+from .sim.state import PORT, Layout, Memory, Settings, lay_out
 from .traffic import Packets
 
 MOST_PACKETS = 1 << 29
@@ -22,8 +22,6 @@ MOST_PACKETS = 1 << 29
 
 MOST_FLIT_HOPS = 10**10
 """About half an hour."""
-
-SWITCH_ORDERS = {"islip": ISLIP, "separable_input_first": INPUT_FIRST, "separable_output_first": OUTPUT_FIRST}
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,8 +160,6 @@ def _settings(network: Network, router: Router) -> Settings:
         internal_speedup=router.internal_speedup,
         wait_for_tail_credit=router.wait_for_tail_credit,
         vc_busy_when_full=router.vc_busy_when_full,
-        vcs_by_input=router.vc_allocator == "separable_input_first",
-        switch_order=SWITCH_ORDERS[router.sw_allocator],
         narrow=interval > 1,
         wheel=1 << (delays + backlog).bit_length(),
         port_bits=(network.ports - 1).bit_length(),

@@ -1,8 +1,7 @@
-"""What the two separable allocators of a router share: one iteration, round robin on both sides.
+"""What the two separable allocators of a router share. They are iSLIP, one iteration, round robin on both sides.
 
-Output first, and iSLIP: each output offers itself to the first requester from its pointer on; each requester takes the
-first offer from its own. Input first: each requester asks for one output only, and each output takes the first of those
-that ask. Both pointers move behind a pair that was made, so a pair that has just won comes last.
+Each output offers itself to the first requester from its pointer on; each requester takes the first offer
+from its own. Both pointers move behind a pair that was made, so a pair that has just won comes last.
 A pointer may stand one past the end, which means the beginning.
 """
 

@@ -16,7 +16,7 @@ import numpy as np
 from ..compiled import compiled, inlined
 from .allocators import first_from
 from .arrivals import ACTIVE_ROUTERS, EVENTS, take_credit, take_flit
-from .state import ISLIP, ROUTER, Layout, Settings
+from .state import ROUTER, Layout, Settings
 from .step import schedule_credit, schedule_flit, step_router, steps_before
 
 DONE, DEADLOCK = 0, 1
@@ -170,7 +170,7 @@ def _usual(s: Settings, routing_delay: int, speculative: bool) -> Settings:
     """Settings with what is the same in usual routers as constants, which the compiler can then work with."""
     return Settings(
         s.nodes, s.ports, s.vcs, 1, s.depth, routing_delay, 1, 1, 1, s.credit_delay, speculative, 1, 1, 1.0,
-        False, False, False, ISLIP, False, s.wheel, s.port_bits, s.vc_bits, s.slot,
+        False, False, False, s.wheel, s.port_bits, s.vc_bits, s.slot,
     )  # fmt: skip
 
 

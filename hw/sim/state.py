@@ -21,9 +21,6 @@ from ..errors import ChipError
 IDLE, ROUTING, WAITING, ACTIVE = range(4)
 """What the packet at the front of an input VC does: nothing there, being routed, waits for a VC, holds one."""
 
-ISLIP, INPUT_FIRST, OUTPUT_FIRST = range(3)
-"""Switch allocators: outputs choose first; inputs do; outputs do, and sure requests come before speculative ones."""
-
 MASK_BITS = 62
 """Widest set an int64 mask holds, with room for the sign and for one shift."""
 
@@ -52,10 +49,6 @@ class Settings(NamedTuple):
     internal_speedup: float
     wait_for_tail_credit: bool
     vc_busy_when_full: bool
-    vcs_by_input: bool
-    """whether packets choose among VCs before VCs choose among packets"""
-    switch_order: int
-    """`ISLIP`, `INPUT_FIRST` or `OUTPUT_FIRST`"""
     narrow: bool
     """whether some link takes more than one cycle per flit"""
     wheel: int
@@ -171,7 +164,6 @@ class Layout(NamedTuple):
     granted_vc: int
     accepted: int
     accepted_output: int
-    accepted_vc: int
 
 
 IN_VC, OUT_VC, PORT, ROUTER = 8, 4, 16, 16
@@ -223,9 +215,7 @@ def lay_out(s: Settings, routers: int) -> tuple[Layout, Memory]:
         "active": routers,
         "counters": 2,
         **dict.fromkeys(("requesters", "offer"), s.ports << s.vc_bits),
-        **dict.fromkeys(
-            ("granted", "granted_input", "granted_vc", "accepted", "accepted_output", "accepted_vc"), inputs + outputs
-        ),
+        **dict.fromkeys(("granted", "granted_input", "granted_vc", "accepted", "accepted_output"), inputs + outputs),
     }
     ends = {"m": 0, "v": 0}
     where: dict[str, tuple[str, int, int, int]] = {}  # array, begin, stride, number

@@ -6,10 +6,7 @@ import numpy as np
 
 from ..compiled import inlined, lowest
 from .allocators import beyond, first_from, usable_vcs
-from .state import IN_VC, INPUT_FIRST, ISLIP, PORT, ROUTER, WAITING, Layout, Settings
-
-MAYBE, NOBODY = 1 << 20, 1 << 30
-"""Added to the place in the circle of a speculative request that comes after all others; the place of no request."""
+from .state import IN_VC, PORT, ROUTER, WAITING, Layout, Settings
 
 
 @inlined
@@ -38,29 +35,12 @@ def hopeful(s: Settings, at: Layout, v: np.ndarray, first_vc: int, vcs: int, ava
 
 
 @inlined
-def choose_inputs(at: Layout, m: np.ndarray, first_out: int, inputs: int) -> None:
-    """Input first: each crossbar output takes one of the inputs that have chosen it, the others have asked in vain."""
-    for i in range(inputs):
-        if m[at.accepted + i] < NOBODY:
-            e = m[at.accepted_output + i]
-            distance = (m[at.accepted + i] & MAYBE) + beyond(i, m[at.switch_grant_from + first_out + e], inputs)
-            if distance < m[at.granted + e]:
-                m[at.granted + e] = distance
-                m[at.granted_input + e] = i
-                m[at.granted_vc + e] = m[at.accepted_vc + i]
-    for i in range(inputs):
-        if m[at.accepted + i] < NOBODY and m[at.granted_input + m[at.accepted_output + i]] != i:
-            m[at.accepted + i] = NOBODY
-
-
-@inlined
 def allocate_switch(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, router: int, time: int) -> None:
     """Match inputs to outputs of the crossbar for one flit each; the winners are listed in switch_winner.
 
     With input speedup an input port has that many crossbar inputs, VC c at number c modulo the speedup;
     with output speedup input port p reaches crossbar output p modulo the speedup of an output port.
-    A speculative request comes from a packet that still waits for its VC, and gives way to others of its own input; but
-    for iSLIP also to those of other inputs.
+    A speculative request comes from a packet that still waits for its VC, and gives way to others of its own input.
     """
     lanes, taps = s.input_speedup, s.output_speedup
     inputs, outputs = s.ports * lanes, s.ports * taps
@@ -93,15 +73,15 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, route
             m[at.switch_won + router * ROUTER] = 1
             return
     for i in range(inputs):
-        m[at.accepted + i] = NOBODY
-    # Each crossbar output chooses the first of the inputs that ask for it, from its pointer on; or inputs choose first.
+        m[at.accepted + i] = outputs
+    # Grant: each crossbar output to the first of the inputs that ask for it, from its pointer on.
     left = wanted
     while left != 0:
         q = lowest(left)
         left &= left - 1
         port = first_port + q
         for e in range(q * taps, q * taps + taps):
-            m[at.granted + e] = NOBODY
+            m[at.granted + e] = inputs
         available = m[at.free + port * PORT] & m[at.credit + port * PORT]
         guess = s.speculative and available != 0
         ports = m[at.switch_inputs + port * PORT]
@@ -127,38 +107,26 @@ def allocate_switch(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, route
                     vcs = others
                 if vcs != 0:
                     i = p * lanes + lane
-                    c = first_from(vcs, m[at.switch_vc_from + first_in + i])
-                    later = MAYBE if s.switch_order != ISLIP and sure & vcs == 0 else 0
-                    if s.switch_order == INPUT_FIRST:
-                        distance = later + beyond(e, m[at.switch_accept_from + first_in + i], outputs)
-                        if distance < m[at.accepted + i]:
-                            m[at.accepted + i] = distance
-                            m[at.accepted_output + i] = e
-                            m[at.accepted_vc + i] = c
-                        continue
-                    distance = later + beyond(i, m[at.switch_grant_from + first_out + e], inputs)
+                    distance = beyond(i, m[at.switch_grant_from + first_out + e], inputs)
                     if distance < m[at.granted + e]:
                         m[at.granted + e] = distance
                         m[at.granted_input + e] = i
-                        m[at.granted_vc + e] = c
-    if s.switch_order == INPUT_FIRST:
-        choose_inputs(at, m, first_out, inputs)
-        wanted = 0
-    # Each crossbar input accepts the first of the outputs granted to it, from its pointer on.
+                        m[at.granted_vc + e] = first_from(vcs, m[at.switch_vc_from + first_in + i])
+    # Accept: each crossbar input the first of the outputs granted to it, from its pointer on.
     left = wanted
     while left != 0:
         q = lowest(left)
         left &= left - 1
         for e in range(q * taps, q * taps + taps):
-            if m[at.granted + e] < NOBODY:
+            if m[at.granted + e] < inputs:
                 i = m[at.granted_input + e]
-                distance = (m[at.granted + e] & MAYBE) + beyond(e, m[at.switch_accept_from + first_in + i], outputs)
+                distance = beyond(e, m[at.switch_accept_from + first_in + i], outputs)
                 if distance < m[at.accepted + i]:
                     m[at.accepted + i] = distance
                     m[at.accepted_output + i] = e
     won = 0
     for i in range(inputs):
-        if m[at.accepted + i] < NOBODY:
+        if m[at.accepted + i] < outputs:
             e = m[at.accepted_output + i]
             c = m[at.granted_vc + e]
             following = c + lanes

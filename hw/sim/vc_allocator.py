@@ -59,15 +59,16 @@ def allocate_vcs(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, router: 
             if free != 0:
                 start = v[at.vc_accept_from + (first_vc + requester) * IN_VC] - (q << s.vc_bits)
                 win_vc(s, at, m, v, router, q, requester, first_from(free, start if 0 <= start < s.vcs else 0))
-        elif s.vcs_by_input:
-            match_vcs_by_input(s, at, m, v, router, q, free)
         else:
             match_vcs(s, at, m, v, router, q, free)
 
 
 @inlined
-def list_requesters(s: Settings, at: Layout, m: np.ndarray, port: int) -> int:
-    """List the packets that ask for a VC of an output port, without an offer yet; returns how many they are."""
+def match_vcs(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, router: int, q: int, free: int) -> None:
+    """Match the packets that ask for output q with its free VCs."""
+    first_port = router << s.port_bits
+    first_vc = first_port << s.vc_bits
+    port, base, size = first_port + q, q << s.vc_bits, s.ports << s.vc_bits
     many = 0
     ports = m[at.vc_inputs + port * PORT]
     while ports != 0:
@@ -79,16 +80,6 @@ def list_requesters(s: Settings, at: Layout, m: np.ndarray, port: int) -> int:
             m[at.offer + many] = -1
             vcs &= vcs - 1
             many += 1
-    return many
-
-
-@inlined
-def match_vcs(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, router: int, q: int, free: int) -> None:
-    """Match the packets that ask for output q with its free VCs."""
-    first_port = router << s.port_bits
-    first_vc = first_port << s.vc_bits
-    port, base, size = first_port + q, q << s.vc_bits, s.ports << s.vc_bits
-    many = list_requesters(s, at, m, port)
     while free != 0:
         c = lowest(free)
         free &= free - 1
@@ -114,33 +105,3 @@ def match_vcs(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, router: int
     for k in range(many):
         if m[at.offer + k] >= 0:
             win_vc(s, at, m, v, router, q, m[at.requesters + k], m[at.offer + k])
-
-
-@inlined
-def match_vcs_by_input(s: Settings, at: Layout, m: np.ndarray, v: np.ndarray, router: int, q: int, free: int) -> None:
-    """As `match_vcs`, but each packet asks for one VC, the first from its pointer on, and each VC takes one of them."""
-    first_port = router << s.port_bits
-    first_vc = first_port << s.vc_bits
-    port, size = first_port + q, s.ports << s.vc_bits
-    many = list_requesters(s, at, m, port)
-    for k in range(many):
-        vc = first_vc + m[at.requesters + k]
-        usable = free
-        if s.vc_classes > 1:
-            usable &= usable_vcs(s, v[at.vc_class + vc * IN_VC])
-        if usable != 0:
-            start = v[at.vc_accept_from + vc * IN_VC] - (q << s.vc_bits)
-            m[at.offer + k] = first_from(usable, start if 0 <= start < s.vcs else 0)
-    for k in range(many):
-        c = m[at.offer + k]
-        if c < 0:
-            continue
-        chosen = k
-        start = v[at.vc_grant_from + ((port << s.vc_bits) + c) * OUT_VC]
-        for other in range(k + 1, many):
-            if m[at.offer + other] == c:
-                m[at.offer + other] = -1
-                now, best = m[at.requesters + other], m[at.requesters + chosen]
-                if beyond(now, start, size) < beyond(best, start, size):
-                    chosen = other
-        win_vc(s, at, m, v, router, q, m[at.requesters + chosen], c)
