@@ -25,9 +25,9 @@ from cannon_fx.passes.home_rules_lines import (
     normalized_shape,
     picked,
     pixels,
+    reduced,
     together,
 )
-from cannon_fx.passes.home_rules_lines import reduced as reduction
 from cannon_fx.passes.home_rules_products import (
     added_product,
     attention,
@@ -47,6 +47,7 @@ from cannon_fx.passes.home_rules_still import (
     pointwise,
     rearranged,
     reshaped,
+    restrided,
     spread,
     stacked,
     still,
@@ -104,6 +105,7 @@ RULES: dict[Any, Rule] = (
     | {op: rearranged(op) for op in REARRANGED}
     | {aten.pad: padded, aten.constant_pad_nd: padded}
     | {aten.cat: joined, aten.concat: joined, aten.stack: stacked, aten.copy: assigned}
+    | {aten.as_strided: restrided}
     | {aten.roll: turned(aten.roll), aten.flip: turned(aten.flip)}
     | dict.fromkeys(STILL, still)
     | dict.fromkeys(MADE_HERE, made_here)
@@ -139,7 +141,7 @@ def rule_for(op: Any) -> Rule | None:
     if torch.Tag.pointwise in op.tags:
         return pointwise
     if torch.Tag.reduction in op.tags:
-        return reduction
+        return reduced
     if any(r.alias_info is not None and not r.alias_info.is_write for r in op._schema.returns):
         return moved_as(op)
     if torch.Tag.inplace_view in op.tags:

@@ -42,7 +42,17 @@ def padded(call: Call) -> Outcome | None:
 
 def reshaped(call: Call) -> Outcome | None:
     """The same elements in the same order under another shape."""
+    if call.args[0].numel() != call.value.numel():  # bytes read as another type
+        return None
     return Outcome(reshape(call.args[0], call.value.shape))
+
+
+def restrided(call: Call) -> Outcome | None:
+    """as_strided reads memory, which is laid out as the value is; only where that is in order."""
+    value = call.nodes[0].meta["val"]
+    if not value.is_contiguous() or value.storage_offset():
+        return None
+    return Outcome(torch.as_strided(call.args[0].contiguous(), *call.args[1:], **call.kwargs))
 
 
 def joined(call: Call) -> Outcome | None:

@@ -32,6 +32,7 @@ VIEWS: dict[str, Case] = {
     "_unsafe_view": lambda m, z, w, x: aten._unsafe_view(z.contiguous(), [3, 72]),
     "flatten": lambda m, z, w, x: z.flatten(1, 2),
     "unflatten": lambda m, z, w, x: aten.unflatten.int(z, 1, [2, 3]),
+    "as_strided": lambda m, z, w, x: aten.as_strided(z.contiguous(), [3, 8], [60, 5], 2),
     "view_as": lambda m, z, w, x: aten.view_as(z.contiguous(), w.contiguous().view(1, 12, 18)),
     "reshape_as": lambda m, z, w, x: aten.reshape_as(z, w.reshape(1, 12, 18)),
 }

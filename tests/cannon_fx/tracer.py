@@ -512,7 +512,7 @@ STILL = {"to", "_to_copy", "type_as", "clone", "lift_fresh_copy", "dropout", "fe
          "native_dropout", "real", "imag", "batch_norm", "_native_batch_norm_legit_no_training"}  # fmt: skip
 MADE = {"zeros", "ones", "full", "arange", "scalar_tensor", "zeros_like", "ones_like", "full_like", "empty_like",
         "rand_like", "randn_like", "new_zeros", "new_ones", "new_full", "new_empty", "fill", "zero"}  # fmt: skip
-MOVED = {"view", "reshape", "_unsafe_view", "flatten", "unflatten", "view_as", "reshape_as", "repeat",
+MOVED = {"view", "as_strided", "reshape", "_unsafe_view", "flatten", "unflatten", "view_as", "reshape_as", "repeat",
          "repeat_interleave", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
          "replication_pad1d", "replication_pad2d", "replication_pad3d", "pixel_shuffle", "pixel_unshuffle",
          "channel_shuffle", "im2col", "tril", "triu", "diag_embed", "slice_scatter", "select_scatter", "rot90",
