@@ -19,6 +19,7 @@ from cannon_fx.save import save
 from cannon_fx.train.budget import Budget
 from cannon_fx.train.control import BudgetControl
 from cannon_fx.train.landing import Pricing
+from cannon_fx.wrappers import unwrapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +98,7 @@ _APPLIED: WeakKeyDictionary[nn.Module, AppliedPlan] = WeakKeyDictionary()
 
 def find_applied_plan(model: nn.Module) -> AppliedPlan | None:
     """The plan that was applied to `model`, compiled or wrapped for parallel training as it may be."""
-    while model not in _APPLIED:
-        inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)  # torch.compile; (D)DP
-        if not isinstance(inner, nn.Module):
-            return None
-        model = inner
-    return _APPLIED[model]
+    return _APPLIED.get(unwrapped(model))
 
 
 def applied_plan(model: nn.Module) -> AppliedPlan:

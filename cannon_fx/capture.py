@@ -11,8 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_map, tree_map_only
 
 from cannon_fx.errors import CaptureError
+from cannon_fx.inputs import Arguments, default_inputs, one_sample
 
 
 @contextmanager
@@ -39,44 +42,51 @@ def _quietly() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def arguments_of(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and keyword arguments: of a tensor, a tuple or list, a dict of keywords, or both as (tuple, dict)."""
-    if isinstance(example_inputs, dict):
-        return (), example_inputs
-    if not isinstance(example_inputs, (tuple, list)):
-        return (example_inputs,), {}
-    if len(example_inputs) == 2 and isinstance(example_inputs[0], tuple) and isinstance(example_inputs[1], dict):
-        return example_inputs[0], example_inputs[1]
-    return tuple(example_inputs), {}
+def plain(outputs: Any, depth: int = 4) -> Any:
+    """`outputs` with every object of a class that pytree does not know as a dict of its attributes.
+
+    Models return such objects, as the decoders of transformers do their caches, and torch.export refuses them.
+    """
+
+    def opened(leaf: Any) -> Any:
+        if leaf is None or isinstance(leaf, (Tensor, bool, int, float, complex, str)):
+            return leaf
+        attributes = getattr(leaf, "__dict__", None) if depth else None
+        return {name: plain(value, depth - 1) for name, value in attributes.items()} if attributes else None
+
+    return tree_map(opened, outputs)
 
 
-def one_sample(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments with every tensor in them narrowed to its first sample: costs are per inference."""
+@contextmanager
+def _plain_outputs(model: nn.Module) -> Iterator[None]:
+    """Inside, the model's outputs are plain. The model is not wrapped, so its parameters keep their names."""
+    forward, own = model.forward, vars(model).get("forward")
+    object.__setattr__(model, "forward", lambda *args, **kwargs: plain(forward(*args, **kwargs)))
+    try:
+        yield
+    finally:
+        object.__delattr__(model, "forward")
+        if own is not None:
+            object.__setattr__(model, "forward", own)
 
-    def narrow(value: Any) -> Any:
-        if isinstance(value, (list, tuple)):
-            return [narrow(v) for v in value] if isinstance(value, list) else tuple(narrow(v) for v in value)
-        if isinstance(value, dict):
-            return {key: narrow(item) for key, item in value.items()}
-        if not isinstance(value, Tensor):
-            return value
-        if value.dim() == 0 or value.shape[0] == 0:
+
+def _check_parameters(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
             raise CaptureError(
-                f"an example input has shape {list(value.shape)}: dimension 0 must be the batch and not empty. "
-                "Pass at least one sample, e.g. torch.randn(1, 3, 32, 32)."
+                f"parameter {name!r} of {type(model).__name__} has no shape yet, since its module is lazy. Call "
+                "model(*example_inputs) once before."
             )
-        return value[:1]
-
-    args, kwargs = arguments_of(example_inputs)
-    return narrow(args), narrow(kwargs)
+        if hasattr(parameter, "device_mesh"):  # a DTensor; importing its class takes long
+            raise CaptureError(
+                f"parameter {name!r} of {type(model).__name__} is sharded over devices. Map the model first, and call "
+                "fully_shard or parallelize_module afterwards."
+            )
 
 
 def _hint(error: Exception) -> str:
     """What to do about an error of torch.export."""
-    text = str(error)
-    if "Cache" in text and "pytree" in text.lower():
-        return "It returns a cache: capture it without one, with use_cache=False among its keyword inputs."
-    if "GuardOnDataDependent" in type(error).__name__ or "data-dependent" in text.lower():
+    if "GuardOnDataDependent" in type(error).__name__ or "data-dependent" in str(error).lower():
         return (
             "Its control flow depends on tensor values: apply cannon_fx to the sub-modules around that decision, or "
             "write it with torch.cond."
@@ -84,36 +94,32 @@ def _hint(error: Exception) -> str:
     return "Check that it runs with these inputs, and that its control flow does not depend on tensor values."
 
 
-def default_inputs(model: nn.Module) -> tuple[Tensor, ...]:
-    """An input guessed from the first layer, where its shape alone decides. Raises CaptureError where it does not."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear):
-            return (torch.zeros(1, module.in_features, dtype=module.weight.dtype, device=module.weight.device),)
-        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-            raise CaptureError(
-                f"the input size cannot be told from the first layer, {name!r} ({type(module).__name__} with "
-                f"{module.in_channels} channels). Pass example_inputs, e.g. "
-                f"torch.randn(1, {module.in_channels}, {', '.join(['32'] * len(module.kernel_size))})."
-            )
-    raise CaptureError(
-        f"{type(model).__name__} holds no linear or convolution layer to guess an input from. Pass example_inputs."
-    )
-
-
-def capture(model: nn.Module, example_inputs: Any = None) -> ExportedProgram:
-    """The model's graph for one sample. Raises CaptureError when it cannot run or cannot be exported."""
-    args, kwargs = one_sample(default_inputs(model) if example_inputs is None else example_inputs)
+def _listed(arguments: Arguments) -> str:
+    args, kwargs = arguments
     named = [("an input", value) for value in args] + list(kwargs.items())
-    shapes = ", ".join(
+    return ", ".join(
         f"{name} of shape {list(value.shape)}" if isinstance(value, Tensor) else f"{name} = {value!r:.40}"
         for name, value in named
     )
-    with evaluating(model), _quietly():
+
+
+def capture(model: nn.Module, example_inputs: Any = None, batch_dim: int | None = 0) -> ExportedProgram:
+    """The model's graph for one sample of the inputs; both as in `cannon_fx.plan`.
+
+    Where all parameters are on one device, the inputs go there: a model on `meta` needs no memory. Raises CaptureError
+    when it cannot run or cannot be exported.
+    """
+    _check_parameters(model)
+    given = default_inputs(model) if example_inputs is None else example_inputs
+    arguments = one_sample(given, batch_dim)
+    if len(devices := {parameter.device for parameter in model.parameters()}) == 1:
+        arguments = tree_map_only(Tensor, lambda tensor: tensor.to(*devices), arguments)
+    with evaluating(model), _plain_outputs(model), _quietly():
         try:
-            return torch.export.export(model, args, kwargs, strict=False)
+            return torch.export.export(model, *arguments, strict=False)
         except Exception as error:  # export and the model's own forward may raise anything
             reason = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(". ")
             raise CaptureError(
-                f"{type(model).__name__} cannot be captured with {shapes or 'no inputs'}: "
+                f"{type(model).__name__} cannot be captured with {_listed(arguments) or 'no inputs'}: "
                 f"{type(error).__name__}: {reason}. {_hint(error)}"
             ) from error

@@ -19,6 +19,7 @@ from cannon_fx.passes.partition import Partition
 from cannon_fx.passes.place import Place, PlacementOrder
 from cannon_fx.passes.rewrite import rewrite
 from cannon_fx.plans import Plan
+from cannon_fx.wrappers import unwrapped
 
 
 def plan(
@@ -31,18 +32,20 @@ def plan(
     group_size: int = 16,
     order: PlacementOrder = "snake",
     seed: int = 0,
+    batch_dim: int | None = 0,
 ) -> Plan:
     """What `model` would cost on `chip`, and where; reads only.
 
-    `example_inputs`: a tensor, a tuple of positional arguments, a dict of keyword arguments, or both as (tuple, dict);
-    dimension 0 of every tensor is the batch (one sample is used).
+    `example_inputs`: a tensor, a tuple of positional arguments, a dict of keyword arguments, or both as (tuple, dict).
+    `batch_dim`: the dimension of the batch in them, of which one sample is used; None for inputs of one inference.
     `chip`: a preset's name, the path of a TOML file, or a Chip. `targets` and `ignore` choose layers by name,
     glob, class name or "re:…". `order` places the tiles: along a curve, or optimised for the plan's own traffic with
     every connection kept ("annealed" is the best), where `seed` counts. Raises CaptureError, MappingError, ChipError.
     """
+    model = unwrapped(model)
     return mapped(
         model,
-        capture(model, example_inputs),
+        capture(model, example_inputs, batch_dim),
         Chip.load(chip),
         targets=targets,
         ignore=ignore,
@@ -85,11 +88,15 @@ def apply_cannon(
     group_size: int = 16,
     order: PlacementOrder = "snake",
     seed: int = 0,
+    batch_dim: int | None = 0,
 ) -> AppliedPlan:
     """Maps `model` and replaces its mapped layers by block-sparse ones, in place; arguments as for `plan`.
 
+    A model that torch.compile or DistributedDataParallel has wrapped is rewritten inside the wrapper.
+
     Nothing is cut yet: the network computes exactly the same, with the same parameters under the same names.
     """
+    model = unwrapped(model)
     found = plan(
         model,
         example_inputs,
@@ -99,5 +106,6 @@ def apply_cannon(
         group_size=group_size,
         order=order,
         seed=seed,
+        batch_dim=batch_dim,
     )
     return AppliedPlan.bind(found, model, rewrite(model, found))

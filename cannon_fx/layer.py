@@ -29,6 +29,8 @@ class Layer:
     row_channels: int
     out_block: int
     first_tile: int
+    called: bool = True
+    """False where another module reads the weight, and the layer's own module does not run."""
 
     @property
     def out_channels(self) -> int:

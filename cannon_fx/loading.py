@@ -39,6 +39,7 @@ def load(path: str | Path, model: nn.Module) -> AppliedPlan:
         chip=Chip.parse_data(saved.chip, str(file)),
         targets=list(saved.keep),
         **saved.options,
+        batch_dim=None,  # it was one sample that was captured
     )
     patterns = _patterns(found, saved, file)
     for name in saved.packed:

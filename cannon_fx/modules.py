@@ -33,6 +33,8 @@ class BlockSparse(nn.Module):
     pattern: BlockPattern
     mask: Tensor
     positions: int
+    called: bool
+    """False where another module reads the weight, and this one's forward does not run"""
     choice: Choice
     zeroed: tuple[Tensor | None, int]
     """The weight, and the version of it, in which everything cut was set to zero"""
@@ -46,7 +48,9 @@ class BlockSparse(nn.Module):
         for registry in ("_parameters", "_buffers", "_non_persistent_buffers_set"):
             new.__dict__[registry] = old.__dict__[registry].copy()
         new.register_buffer("mask", torch.empty(0, dtype=torch.bool), persistent=False)
-        new.positions = layer.positions
+        new.positions, new.called = layer.positions, layer.called
+        if not new.called and new.weight.requires_grad:  # forward cannot mask the gradient of what is cut
+            new.weight.register_hook(new._masked_gradient)
         new._set(
             BlockPattern(
                 torch.ones(layer.column_blocks, layer.groups, dtype=torch.bool),
@@ -64,6 +68,9 @@ class BlockSparse(nn.Module):
         self._choose()
 
     def _choose(self) -> None:
+        if not self.called:
+            self.choice = Choice(False, "dense: another module reads its weight")
+            return
         macs = self.weight.numel() * self.positions
         self.choice = choose(self.pattern, macs, self.weight.device, self.weight.dtype)
         if self.choice.sparse:
@@ -98,6 +105,9 @@ class BlockSparse(nn.Module):
             if self.weight is weight and self.weight._version == version:
                 return self.matrix(self.weight)
         return masked_weight(self.matrix(self.weight), self.mask)
+
+    def _masked_gradient(self, gradient: Tensor) -> Tensor:
+        return gradient if self.dense else masked_weight(gradient, self.mask)
 
     @torch.no_grad()
     def cut(self, keep: Tensor) -> None:
@@ -140,7 +150,9 @@ class BlockSparseConv2d(BlockSparse, nn.Conv2d):
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             input, padding = F.pad(input, (left, right, top, bottom), mode), (0, 0)
         geometry = _pair(self.stride), padding, _pair(self.dilation), self.groups
-        return block_sparse_conv2d(input, self.weight, self.pattern, self.bias, *geometry)
+        output = block_sparse_conv2d(input, self.weight, self.pattern, self.bias, *geometry)
+        # As nn.Conv2d does: what follows may view it.
+        return output.contiguous() if input.is_contiguous() else output
 
 
 def _pair(values: tuple[int, ...]) -> tuple[int, int]:
@@ -164,7 +176,11 @@ class BlockSparseTransposed(BlockSparse):
         return F.linear(input, self.effective_weight(), self.bias)
 
 
-TWIN: dict[type[nn.Module], type[BlockSparse]] = {nn.Linear: BlockSparseLinear, nn.Conv2d: BlockSparseConv2d}
+TWIN: dict[type[nn.Module], type[BlockSparse]] = {
+    nn.Linear: BlockSparseLinear,
+    nn.modules.linear.NonDynamicallyQuantizableLinear: BlockSparseLinear,  # nn.MultiheadAttention's out_proj
+    nn.Conv2d: BlockSparseConv2d,
+}
 """The block-sparse class of each layer class; only exact classes, since a subclass may compute something else."""
 
 TRANSPOSED = {"transformers.pytorch_utils.Conv1D"}

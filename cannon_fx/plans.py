@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,6 +109,14 @@ class Plan:
     def fallback_share(self) -> float:
         """The share of all bits that rests on ops without a rule."""
         return sum(self.fallback_shares().values())
+
+    @property
+    def weights_mapped_share(self) -> float:
+        """The share of the model's weights (parameters with two dimensions or more) that lie on tiles."""
+        values = {node.name: node.meta["val"] for node in self.exported.graph.nodes if node.op == "placeholder"}
+        weights = [values[name] for name in self.exported.graph_signature.inputs_to_parameters]
+        on_tiles = sum(prod(layer.weight_shape) for layer in self.layers)
+        return on_tiles / sum(weight.numel() for weight in weights if weight.dim() > 1)
 
     def full(self) -> dict[str, NDArray[np.bool_]]:
         """Every connection kept."""

@@ -12,18 +12,21 @@ from torch.fx import Node
 from cannon_fx.errors import MappingError
 from cannon_fx.hw.network_spec import MOST_NODES
 from cannon_fx.layer import Layer
-from cannon_fx.modules import BlockSparse, is_matrix, twin_of
+from cannon_fx.modules import BlockSparse, BlockSparseTransposed, is_matrix, twin_of
 from cannon_fx.passes.matrix_ops import MATRIX_OPS, weight_of
 from cannon_fx.patterns import select
 from cannon_fx.plans import Plan, Unmapped
 
 aten = torch.ops.aten
 
-OTHER_WEIGHT_OPS = {
-    *(aten.matmul.default, aten.mm.default, aten.bmm.default, aten.einsum.default),
-    *(aten.embedding.default, aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input),
+_BARE = "it is multiplied outside of any linear or convolution module"
+_STEPS = "a recurrent layer, whose weights are used at every step"
+OTHER_WEIGHT_OPS: dict[object, str] = {
+    **dict.fromkeys((aten.matmul.default, aten.mm.default, aten.bmm.default, aten.einsum.default), _BARE),
+    **dict.fromkeys((aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input), _STEPS),
+    aten.embedding.default: "an embedding, whose rows are looked up and not multiplied",
 }
-"""Ops that also multiply by weights, or read them, when one of their operands is a parameter."""
+"""Ops that also multiply by weights, or read them, when an operand is a parameter; and why that is not mapped."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,7 @@ class Site:
         operand = weight_of(node)
         parameters = plan.exported.graph_signature.inputs_to_parameters
         weight = parameters.get(operand.name)
-        stack = node.meta.get("nn_module_stack") or {}
-        runs = next(reversed(stack.values()))[0].split("@")[0] if stack else ""
+        runs = _runs(node)
         owner = weight.rpartition(".")[0] if weight else ""
         matrices = [name for name in (runs, owner) if is_matrix(modules.get(name))]
         return cls(node, matrices[0] if matrices else weight or f"(graph node {node.name})", weight, runs)
@@ -66,9 +68,14 @@ def obstacle(site: Site, modules: dict[str, nn.Module], plan: Plan) -> str | Non
         return "its weight is parametrised"
     if site.weight is None:
         return "its weight is computed"
-    if twin_of(type(module)) is None:
+    twin = twin_of(type(module))
+    if twin is None:
         return f"{type(module).__name__} is not exactly nn.Linear or nn.Conv2d"
-    if site.runs != site.name or site.weight != f"{site.name}.weight":
+    if site.weight != f"{site.name}.weight":
+        return f"it multiplies by {site.weight}, not by its own weight"
+    if issubclass(twin, BlockSparseTransposed) != (site.node.target is aten.addmm.default):
+        return "its weight is read transposed"
+    if site.runs != site.name and kind != "linear":  # a linear layer is its weight, a convolution more than that
         return "its weight is read outside its own module"
     if isinstance(module, nn.Conv2d):
         if site.node.meta["val"].dim() != 4:
@@ -131,16 +138,16 @@ class Partition:
                 reason: str | None = "ignored on request"
             elif name not in chosen:
                 reason = "not among the targets"
-            elif len(same) > 1 or sum(site.weight == same[0].weight for site in sites if site.weight) > 1:
-                reason = "its weight is used more than once"
             elif others := tied.get(f"{name}.weight"):
                 reason = f"its weight is also {' and '.join(others)}"
+            elif len(same) > 1 or (same[0].weight and len(weight_of(same[0].node).users) > 1):
+                reason = "its weight is used more than once"
             else:
                 reason = obstacle(same[0], modules, plan)
             if reason:
                 unmapped.append(Unmapped(name, reason))
                 continue
-            layers.append(self._split(same[0].node, name, first_tile, plan))
+            layers.append(self._split(same[0], first_tile, plan))
             first_tile += layers[-1].tiles
         unmapped += [
             Unmapped(name, "does not run in eval mode")
@@ -148,7 +155,7 @@ class Partition:
             if is_matrix(module) and name and name not in classes
         ]
         unmapped += [
-            Unmapped(parameters[operand.name], f"{node.target} is not mapped; only linear and conv2d are")
+            Unmapped(_own_name(parameters[operand.name], tied, node), OTHER_WEIGHT_OPS[node.target])
             for node in plan.exported.graph.nodes
             if node.target in OTHER_WEIGHT_OPS
             for operand in node.all_input_nodes
@@ -167,7 +174,8 @@ class Partition:
             )
         return replace(plan, layers=tuple(layers), unmapped=tuple(unmapped))
 
-    def _split(self, node: Node, name: str, first_tile: int, plan: Plan) -> Layer:
+    def _split(self, site: Site, first_tile: int, plan: Plan) -> Layer:
+        node = site.node
         kind: Literal["linear", "conv2d"] = "linear" if MATRIX_OPS[node.target].kind == "linear" else "conv2d"
         shape = tuple(weight_of(node).meta["val"].shape)
         if node.target is aten.addmm.default:
@@ -176,7 +184,7 @@ class Partition:
         group_size = min(self.group_size, fits)
         output = node.meta["val"]
         return Layer(
-            name=name,
+            name=site.name,
             kind=kind,
             node=node.name,
             weight_shape=shape,
@@ -185,7 +193,20 @@ class Partition:
             row_channels=fits if fits == shape[1] else fits // group_size * group_size,
             out_block=min(plan.chip.tile_columns, shape[0]),
             first_tile=first_tile,
+            called=site.runs == site.name,
         )
+
+
+def _runs(node: Node) -> str:
+    """The name of the innermost module that was running; the n-th run of a module is called module@n."""
+    stack = node.meta.get("nn_module_stack") or {}
+    return next(reversed(stack.values()))[0].split("@")[0] if stack else ""
+
+
+def _own_name(parameter: str, tied: dict[str, list[str]], node: Node) -> str:
+    """Of a parameter's names, the one in the module that runs here."""
+    names = [parameter, *tied.get(parameter, [])]
+    return next((name for name in names if name.rpartition(".")[0] == _runs(node)), parameter)
 
 
 def _tied(model: nn.Module) -> dict[str, list[str]]:

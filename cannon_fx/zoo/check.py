@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cannon_fx.capture import plain
 from cannon_fx.compile import apply_cannon
 from cannon_fx.modules import is_matrix
 from cannon_fx.zoo.entry import Entry, tensors_of
@@ -31,8 +33,9 @@ def check(entry: Entry, chip: str, group_size: int = 16) -> Row:
 
 
 def _checked(entry: Entry, chip: str, group_size: int) -> Row:
-    args, kwargs = entry.example()
     model = entry.build()
+    _stir(model)
+    args, kwargs = entry.arguments(model)
     buffers = {name: value.clone() for name, value in model.named_buffers()}
     before = _computed(model, args, kwargs, buffers)
     keys = list(model.state_dict())
@@ -47,17 +50,20 @@ def _checked(entry: Entry, chip: str, group_size: int) -> Row:
         problems.append("the keys of state_dict changed")
     if missed:
         problems.append(f"neither mapped nor listed: {', '.join(sorted(missed))}")
+    if not before["loss"][0].isfinite():
+        problems.append("its own loss is not finite here, so nothing can be compared")
     cost = plan.cost()
     return {
         "error": "; ".join(problems) or None,
         "layers": len(plan.layers),
         "unmapped": len(plan.unmapped),
-        "reasons": sorted({u.reason for u in plan.unmapped}),
+        "reasons": dict(Counter(u.reason for u in plan.unmapped)),
+        "weights_mapped_share": plan.weights_mapped_share,
         "tiles": plan.tiles,
         "energy_pj": cost.energy_pj,
         "latency_cycles": cost.latency_cycles,
         "fallback_share": plan.fallback_share,
-        "fallback_ops": list(plan.fallback_ops),
+        "fallback_shares": plan.fallback_shares(),
         "differences": errors,
         "apply_seconds": round(applied, 2),
     }
@@ -66,11 +72,12 @@ def _checked(entry: Entry, chip: str, group_size: int) -> Row:
 def _computed(model: nn.Module, args: Any, kwargs: Any, buffers: dict[str, Tensor]) -> dict[str, list[Tensor]]:
     """Outputs in eval mode; loss, gradients and buffers after a step in training mode, always from the same state."""
     model.eval()
+    torch.manual_seed(1)
     with torch.no_grad():
-        outputs = tensors_of(model(*args, **kwargs))
+        outputs = tensors_of(plain(model(*args, **kwargs)))
     model.train()
     torch.manual_seed(1)
-    trained = [o for o in tensors_of(model(*args, **kwargs)) if o.is_floating_point() and o.requires_grad]
+    trained = [o for o in tensors_of(plain(model(*args, **kwargs))) if o.is_floating_point() and o.requires_grad]
     generator = torch.Generator().manual_seed(2)
     # Every output element counts, with a weight of its own.
     loss = torch.stack([(o * torch.randn(o.shape, generator=generator, dtype=o.dtype)).mean() for o in trained]).sum()
@@ -87,6 +94,15 @@ def _computed(model: nn.Module, args: Any, kwargs: Any, buffers: dict[str, Tenso
         "gradients": [g for g in gradients if g is not None],
         "buffers": after,
     }
+
+
+@torch.no_grad()
+def _stir(model: nn.Module) -> None:
+    """Parameters that start out constant get some noise: behind a gain of zero, nothing could differ."""
+    generator = torch.Generator().manual_seed(3)
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and parameter.numel() > 1 and bool((parameter == parameter.view(-1)[0]).all()):
+            parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter), alpha=0.02)
 
 
 def _differences(before: dict[str, list[Tensor]], after: dict[str, list[Tensor]]) -> dict[str, float]:

@@ -1,18 +1,20 @@
 """One line of a zoo list: which model, and what it is given.
 
     torchvision.models:resnet18(num_classes=10)  float[2,3,64,64]
-    transformers:BertModel(transformers.BertConfig(num_hidden_layers=2))  input_ids=int[2,16]<1000  return_dict=True
+    transformers:BertModel(BertConfig(num_hidden_layers=2))  input_ids=int[2,16]<1000  return_dict=True
 
-First a factory, `package.module:function` or class, with arguments as in Python: literals, and calls of what a module
-holds, such as a configuration. Then its inputs, by position or by name: tensors as `[name=][dtype]shape` with a shape
-in brackets, or sizes with commas or x between them; `<n` behind an integer dtype's shape is the number of different
-values. Anything else behind a name is a literal. `#` starts a comment.
+First a factory, `package.module:function` or class, with arguments as in Python (see cannon_fx.factory). Then its
+inputs, by position or by name: tensors as `[name=][dtype]shape` with a shape in brackets, or sizes with commas or x
+between them; `<n` behind an integer dtype's shape is the number of different values. Anything else is Python too.
+`#` starts a comment.
 """
 
 from __future__ import annotations
 
-import ast
+import inspect
+import itertools
 import re
+import tokenize
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from cannon_fx.errors import RunError
-from cannon_fx.factory import import_here
+from cannon_fx.factory import evaluate, load_model, parsed, tokens_of
+from cannon_fx.inputs import Arguments
 
 DTYPES = {
     "": torch.float32,
@@ -33,7 +36,6 @@ _SIZES = r"\d+(?:\s*[,x]\s*\d+)*"
 _TENSOR = re.compile(
     rf"(?P<dtype>[a-z]*\d*)\s*(?:\[(?P<b>{_SIZES})\]|\((?P<p>{_SIZES}),?\)|(?P<s>{_SIZES}))(?:<(?P<below>\d+))?"
 )
-_WORD = re.compile(r"(?:[^\s\[\]()'\"]|\[[^\]]*\]|\([^)]*\)|'[^']*'|\"[^\"]*\")+")
 
 
 @dataclass(frozen=True)
@@ -42,55 +44,49 @@ class Entry:
 
     line: str
     factory: str
-    arguments: str
     inputs: tuple[str, ...]
 
     @classmethod
     def parse(cls, line: str, where: str) -> Entry:
         """Raises RunError for a line that is none; `where` names it."""
-        match = re.match(r"([\w.]+:[\w.]+)\s*", line)
-        if match is None:
-            raise RunError(f"{where}: {line!r} does not begin with package.module:factory.")
-        rest = line[match.end() :]
-        arguments = ""
-        if rest.startswith("(") and line[match.end(1) : match.end()] == "":
-            end = _closing(rest)
-            if end < 0:
-                raise RunError(f"{where}: a parenthesis of {line!r} is not closed.")
-            arguments, rest = rest[1:end], rest[end + 1 :]
-        entry = cls(line, match[1], arguments, tuple(_WORD.findall(rest)))
-        if not entry.inputs:
-            raise RunError(f"{where}: {line!r} says nothing of the model's inputs. Add e.g. float[2,3,64,64].")
         try:
-            ast.parse(f"f({arguments})", mode="eval")
+            factory, *inputs = _words(line)
+            if not re.match(r"[\w.]+:\w", factory):
+                raise RunError(f"{where}: {line!r} does not begin with package.module:factory.")
+            if not inputs:
+                raise RunError(f"{where}: {line!r} says nothing of the model's inputs. Add e.g. float[2,3,64,64].")
+            parsed(factory)
+            entry = cls(line, factory, tuple(inputs))
             entry.example()
         except (ValueError, SyntaxError) as error:
             raise RunError(f"{where}: {line!r}: {error}.") from error
         return entry
 
     def build(self) -> nn.Module:
-        """The model, with random weights from a fixed seed."""
-        module, _, name = self.factory.partition(":")
-        call = ast.parse(f"f({self.arguments})", mode="eval").body
-        assert isinstance(call, ast.Call)
+        """The model, with random weights from a fixed seed. Raises RunError."""
         torch.manual_seed(0)
-        model = _attribute(module, name)(*map(_argument, call.args), **_keywords(call))
-        if not isinstance(model, nn.Module):
-            raise RunError(f"{self.factory} gives a {type(model).__name__}, not an nn.Module.")
-        return model
+        return load_model(self.factory)
 
-    def example(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def example(self) -> Arguments:
         """Positional and keyword inputs, tensors with random values from a fixed seed."""
-        generator = torch.Generator().manual_seed(0)
         positional: list[Any] = []
         named: dict[str, Any] = {}
-        for word in self.inputs:
-            name, equals, value = word.partition("=")
-            if equals and name.isidentifier():
-                named[name] = _input(value, generator)
-            else:
-                positional.append(_input(word, generator))
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(0)
+            for word in self.inputs:
+                name, equals, value = word.partition("=")
+                if equals and name.strip().isidentifier() and not value.startswith("="):
+                    named[name.strip()] = _input(value.strip())
+                else:
+                    positional.append(_input(word))
         return tuple(positional), named
+
+    def arguments(self, model: nn.Module) -> Arguments:
+        """`example` as `model` takes it: if forward knows none of the names, they are names only, and order counts."""
+        positional, named = self.example()
+        known = inspect.signature(model.forward).parameters.values()
+        by_name = any(p.name in named or p.kind is inspect.Parameter.VAR_KEYWORD for p in known)
+        return (positional, named) if by_name else ((*positional, *named.values()), {})
 
 
 def parse_list(text: str, origin: str) -> list[Entry]:
@@ -102,58 +98,35 @@ def parse_list(text: str, origin: str) -> list[Entry]:
     return entries
 
 
-def _closing(text: str) -> int:
-    """Where the parenthesis that `text` begins with closes; -1 if nowhere. Strings may hold others."""
-    depth, quote = 0, ""
-    for index, letter in enumerate(text):
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "'\"":
-            quote = letter
-        elif letter in "([{":
-            depth += 1
-        elif letter in ")]}":
-            depth -= 1
-            if depth == 0:
-                return index
-    return -1
+def _words(line: str) -> list[str]:
+    """The line cut at blanks, but not inside brackets and strings, nor beside an operator."""
+    tokens, starts, depth = tokens_of(line), [0], 0
+    for before, token in itertools.pairwise(tokens):
+        depth += (before.string in ("(", "[", "{")) - (before.string in (")", "]", "}"))
+        open_ended = before.type == tokenize.OP and before.string not in (")", "]", "}")
+        goes_on = token.type == tokenize.OP and token.string not in ("(", "[", "{")
+        if depth == 0 and before.end != token.start and not open_ended and not goes_on:
+            starts.append(token.start[1])
+    return [line[start:end].strip() for start, end in itertools.pairwise([*starts, len(line)])]
 
 
-def _input(text: str, generator: torch.Generator) -> Any:
+def _input(text: str) -> Any:
     match = _TENSOR.fullmatch(text)
     # A bare number behind a name is a number; a shape of one size is written [n].
     if match is None or (match["s"] and not match["dtype"] and "," not in text and "x" not in text):
         try:
-            return ast.literal_eval(text)
-        except (ValueError, SyntaxError) as error:
-            raise ValueError(f"{text!r} is neither a tensor such as float[2,3,64,64] nor a literal") from error
+            return evaluate(text)
+        except Exception as error:  # any Python may stand here
+            why = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{text!r} is neither a tensor such as float[2,3,64,64] nor Python ({why})") from error
     if match["dtype"] not in DTYPES:
         raise ValueError(f"{text!r}: unknown dtype {match['dtype']!r}, not one of {', '.join(filter(None, DTYPES))}")
     dtype, shape = DTYPES[match["dtype"]], [int(n) for n in re.findall(r"\d+", match["b"] or match["p"] or match["s"])]
     if dtype.is_floating_point:
-        return torch.randn(shape, generator=generator, dtype=dtype)
+        return torch.randn(shape).to(dtype)
     if dtype == torch.bool:
         return torch.ones(shape, dtype=dtype)
-    return torch.randint(0, int(match["below"] or 100), shape, generator=generator, dtype=dtype)
-
-
-def _attribute(module: str, name: str) -> Any:
-    found: Any = import_here(module)
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
-
-
-def _keywords(call: ast.Call) -> dict[str, Any]:
-    return {k.arg: _argument(k.value) for k in call.keywords if k.arg}
-
-
-def _argument(node: ast.expr) -> Any:
-    """A literal, or a call of something in a module: `transformers.BertConfig(hidden_size=64)`."""
-    if isinstance(node, ast.Call):
-        module, _, name = ast.unparse(node.func).rpartition(".")
-        return _attribute(module, name)(*map(_argument, node.args), **_keywords(node))
-    return ast.literal_eval(node)
+    return torch.randint(0, int(match["below"] or 100), shape, dtype=dtype)
 
 
 def tensors_of(value: Any) -> list[Tensor]:

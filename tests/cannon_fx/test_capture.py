@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ import torch.nn.functional as F
 from oracle import chip
 from torch import Tensor, nn
 
-from cannon_fx.capture import one_sample
-from cannon_fx.compile import plan
+from cannon_fx.applied import applied_plan
+from cannon_fx.compile import apply_cannon, plan
 from cannon_fx.errors import CaptureError
+from cannon_fx.inputs import one_sample
+from cannon_fx.modules import BlockSparse
 
 CHIP = chip(rows=8, columns=8)
 
@@ -220,3 +223,104 @@ def test_keyword_inputs() -> None:
         assert len(plan(nn.ModuleDict({"net": Keyword()})["net"], given).layers) == 1
     with pytest.raises(CaptureError, match=r"scale = 'two'"):
         plan(Keyword(), {"x": x, "scale": "two"})
+
+
+class Mixer(nn.Module):
+    """Sequences first: [steps, batch, 4], with a mask over steps that all samples share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return torch.einsum("st,tbc->sbc", mask, self.fc(x))
+
+
+def test_the_batch_may_be_another_dimension_or_none() -> None:
+    x, mask = torch.zeros(6, 3, 4), torch.zeros(6, 6)
+    one, whole = (plan(Mixer(), (x, mask), chip=CHIP, batch_dim=dim).layers[0].positions for dim in (1, None))
+    assert (one, whole) == (6, 18)
+    message = refused(Mixer(), (torch.zeros(()), mask))
+    assert "batch_dim=None" in message
+
+
+def test_a_tensor_without_the_batch_stays_whole() -> None:
+    (x, mask, samples), named = one_sample((torch.zeros(2, 5), torch.zeros(5, 5), torch.zeros(2)), 0)
+    assert [tuple(tensor.shape) for tensor in (x, mask, samples)] == [(1, 5), (5, 5), (1,)]
+    assert named == {}
+
+
+class Cache:
+    """What torch.export knows nothing of."""
+
+    def __init__(self, keys: Tensor) -> None:
+        self.layers, self.name = [{"keys": keys}], "cache"
+
+
+def test_outputs_may_be_objects_of_any_class() -> None:
+    class Remembers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.key = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> dict[str, Any]:
+            return {"out": self.fc(x), "cache": Cache(self.key(x))}
+
+    model = Remembers()
+    found = plan(model, torch.zeros(2, 4), chip=CHIP)
+    assert [layer.name for layer in found.layers] == ["fc", "key"]
+    assert isinstance(model(torch.zeros(2, 4))["cache"], Cache)
+    assert "forward" not in vars(model)
+
+
+def test_a_forward_of_the_object_itself_comes_back() -> None:
+    model = nn.Sequential(nn.Linear(4, 4))
+    own = model.forward = lambda x: model[0](x) * 2  # type: ignore[method-assign,assignment]
+    captured(model, torch.zeros(1, 4))
+    assert model.forward is own
+
+
+def test_a_compiled_model_is_rewritten_inside() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    x = torch.randn(3, 4)
+    expected = model(x)
+    compiled = torch.compile(model, backend="eager")
+    torch.testing.assert_close(compiled(x), expected, rtol=0, atol=0)
+    applied = apply_cannon(compiled, x, chip=CHIP)
+    assert isinstance(model[0], BlockSparse)
+    torch.testing.assert_close(compiled(x), expected, rtol=0, atol=0)
+    applied.modules["0"].cut(torch.zeros_like(applied.modules["0"].pattern.keep))
+    torch.testing.assert_close(compiled(x), model(x), rtol=0, atol=0)
+    assert not torch.equal(compiled(x), expected)
+    assert applied_plan(compiled) is applied
+
+
+def test_a_data_parallel_model_is_rewritten_inside(tmp_path: Path) -> None:
+    torch.distributed.init_process_group("gloo", f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        x = torch.randn(3, 4)
+        applied = apply_cannon(wrapped, x, chip=CHIP)
+        assert isinstance(model[0], BlockSparse)
+        wrapped(x).sum().backward()
+        assert model[0].weight.grad is not None
+        assert applied_plan(wrapped) is applied
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_a_lazy_module_is_refused_until_it_has_run() -> None:
+    model = nn.Sequential(nn.LazyLinear(4))
+    message = refused(model, torch.zeros(2, 3))
+    assert "'0.weight'" in message
+    assert "lazy" in message
+    model(torch.zeros(2, 3))
+    captured(model, torch.zeros(2, 3))
+
+
+def test_weights_on_meta_are_planned_from_inputs_anywhere() -> None:
+    with torch.device("meta"):
+        model = Stateful()
+    on_meta, real = (plan(m, torch.zeros(2, 3, 4, 4), chip=CHIP) for m in (model, Stateful()))
+    assert on_meta.cost().energy_pj == real.cost().energy_pj

@@ -48,7 +48,7 @@ def test_a_model_that_stays_what_it_is() -> None:
 
 def test_training_and_eval_may_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     found = check(_Given(Net(), torch.randn(2, 3, 8, 8)), CHIP)  # type: ignore[arg-type]
-    assert (found["ok"], found["layers"], found["reasons"]) == (True, 2, ["does not run in eval mode"])
+    assert (found["ok"], found["layers"], found["reasons"]) == (True, 2, {"does not run in eval mode": 1})
 
 
 def test_a_wrong_result_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,5 +84,25 @@ class _Given:
     def build(self) -> nn.Module:
         return self.model
 
-    def example(self) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    def arguments(self, model: nn.Module) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         return self.inputs, {}
+
+
+def test_a_zero_gain_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Branch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.branch, self.gain = nn.Linear(8, 8), nn.Linear(8, 8), nn.Parameter(torch.zeros(8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.gain * self.branch(self.stem(x))
+
+    twice = BlockSparseLinear.forward
+    monkeypatch.setattr(BlockSparseLinear, "forward", lambda self, x: 2 * twice(self, x))
+    found = check(_Given(Branch(), torch.randn(2, 8)), CHIP)  # type: ignore[arg-type]
+    assert "outputs differ by" in str(found["error"])
+
+
+def test_what_is_not_finite_cannot_be_compared() -> None:
+    found = check(_Given(nn.Sequential(nn.Linear(4, 4)), torch.full((2, 4), torch.inf)), CHIP)  # type: ignore[arg-type]
+    assert "not finite" in str(found["error"])

@@ -38,6 +38,33 @@ def test_arguments_are_python_with_calls() -> None:
     assert model[0].bias is None
 
 
+def test_names_beside_the_factory_need_no_module() -> None:
+    model = entry("torch.nn:Sequential(Linear(4, 8, dtype=torch.float64), torch.nn:ReLU())[0] 2,4").build()
+    assert isinstance(model, nn.Linear)
+    assert model.weight.dtype == torch.float64
+
+
+def test_what_follows_a_call_belongs_to_the_factory() -> None:
+    assert isinstance(
+        entry("torch.nn:Transformer(d_model=8, nhead=2).encoder src=4,2,8").build(), nn.TransformerEncoder
+    )
+
+
+def test_inputs_may_be_python() -> None:
+    positional, named = entry("torch.nn:Identity [torch.ones(2, 3), torch.zeros((2, 3))] mask=torch.eye(3)").example()
+    assert [tuple(tensor.shape) for tensor in positional[0]] == [(2, 3), (2, 3)]
+    assert torch.equal(named["mask"], torch.eye(3))
+
+
+def test_names_that_forward_does_not_know_are_names_only() -> None:
+    line = entry("torch.nn:Bilinear(4, 3, 2) x=2,4 y=2,3")
+    (x, y), named = line.arguments(line.build())
+    assert (tuple(x.shape), tuple(y.shape), named) == ((2, 4), (2, 3), {})
+    line = entry("torch.nn:Bilinear(4, 3, 2) input2=2,3 input1=2,4")
+    positional, named = line.arguments(line.build())
+    assert (positional, list(named)) == ((), ["input2", "input1"])
+
+
 def test_the_same_line_gives_the_same_model_and_inputs() -> None:
     first, second = (entry("torch.nn:Linear(4, 4) 2,4") for _ in range(2))
     assert torch.equal(first.build().weight, second.build().weight)
@@ -79,5 +106,5 @@ def test_an_unknown_list_is_refused() -> None:
 
 
 def test_a_factory_of_something_else_is_refused() -> None:
-    with pytest.raises(RunError, match=r"not an nn\.Module"):
+    with pytest.raises(RunError, match=r"must return a torch\.nn\.Module"):
         entry("collections:OrderedDict() 1,2").build()
