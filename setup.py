@@ -37,7 +37,10 @@ setup(
         "pillow",
         "scikit-learn",
     ],
-    extras_require={"dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy"]},
+    extras_require={
+        "compare": ["torch-pruning"],
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy"],
+    },
     entry_points={
         "console_scripts": ["cannon = cannon_fx.cli:main"],
         "torch_dynamo_backends": ["cannon = cannon_fx.backend:cannon"],

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import booksim
 import numpy as np
 import tyro
 from numpy.typing import NDArray
@@ -27,7 +28,6 @@ from cannon_fx.hw.simulator import simulate
 from cannon_fx.hw.topologies import chiplets, cmesh, mesh, ring, torus, tree
 from cannon_fx.hw.traffic import Packets, synthetic
 
-DATA = Path(__file__).parents[1] / "tests" / "data" / "noc"
 MESHES = ((4, 4), (5, 5), (8, 4), (6, 10), (8, 8), (12, 12), (16, 16))
 Ints = NDArray[np.int64]
 
@@ -37,6 +37,8 @@ class Options:
     """The first half of the seeds was looked at while the model was made, the second only reported."""
 
     cases: int = 480
+    patterns: int = 210
+    """cases of BookSim2's patterns, open and as bursts; all are only counted"""
     others: int = 40
     """cases on each network that is no mesh"""
     repeats: int = 5
@@ -45,16 +47,11 @@ class Options:
 
 
 def traces() -> list[dict[str, Any]]:
-    reference = json.loads((DATA / "booksim.json").read_text("utf-8"))
-    network, rows = mesh(8, 8), []
-    for name, case in reference["trace_cases"].items():
-        packets = Packets.load(DATA / f"{name}.txt")
-        for config, values in reference["configs"].items():
-            router = Router.parse("".join(f"{key} = {value};\n" for key, value in values.items()), config)[0]
-            theirs, ours = case["results"][config]["makespan"], analytic_makespan(packets, network, router)
-            rows.append(
-                {"case": name, "config": config, "booksim2": theirs, "analytic": round(ours, 1)} | miss(ours, theirs)
-            )
+    rows = []
+    for case in booksim.traces(booksim.reference()):
+        theirs, ours = case.results["makespan"], analytic_makespan(case.packets, case.network, case.router)
+        facts = {"case": case.name, "config": case.config, "booksim2": theirs, "analytic": round(ours, 1)}
+        rows.append(facts | miss(ours, theirs))
     return rows
 
 
@@ -76,7 +73,17 @@ def some_tiles(rng: np.random.Generator, columns: int, rows: int, most: int) -> 
     return (corner + np.arange(wide) + columns * np.arange(high)[:, None]).ravel()
 
 
+def some_pattern(rng: np.random.Generator, family: str, nodes: int, length: int) -> Packets:
+    """BookSim2's patterns at a steady rate, from idle to far beyond saturation, or as one burst."""
+    name, _, kind = family.rpartition(" ")
+    cycles, rate = int(rng.integers(300, 2000) * min(1, 64 / nodes)), rng.uniform(0.02, 0.35)
+    open_ = synthetic(name, nodes, rate, length, cycles, int(rng.integers(1 << 30)))
+    return open_ if kind == "rate" else Packets(0 * open_.time, open_.source, open_.target, open_.flits)
+
+
 def some_packets(rng: np.random.Generator, family: str, columns: int, rows: int, length: int) -> Packets:
+    if family in PATTERNS:
+        return some_pattern(rng, family, columns * rows, length)
     nodes, budget = columns * rows, int(rng.integers(2000, 12000))
 
     def groups(sources: int, targets: int, kept: float = 1.0, even: bool = True) -> Ints:
@@ -118,6 +125,10 @@ FAMILIES = (
     "uniform rate", "paced",
 )  # fmt: skip
 
+NAMES = ("tornado", "transpose", "bitcomp", "bitrev", "shuffle", "neighbor", "asymmetric")
+PATTERNS = (*(f"{name} rate" for name in NAMES), *(f"{name} burst" for name in NAMES))
+SQUARES = ((4, 4), (8, 8), (16, 16))
+
 
 def some_router(rng: np.random.Generator) -> Router:
     def one(*values: Any) -> Any:
@@ -140,14 +151,16 @@ def some_router(rng: np.random.Generator) -> Router:
     return Router.of(one(*kinds)())
 
 
-def against_the_simulator(seeds: range, fixed: tuple[str, Network, int, int] | None = None) -> list[dict[str, Any]]:
+def against_the_simulator(
+    seeds: range, fixed: tuple[str, Network, int, int] | None = None, families: tuple[str, ...] = FAMILIES
+) -> list[dict[str, Any]]:
     """A random case per seed, on a random mesh or on a given network (name, network, columns and rows of nodes)."""
-    rows = []
+    rows, sizes = [], SQUARES if families is PATTERNS else MESHES
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        columns, lines = MESHES[int(rng.integers(len(MESHES)))]
+        columns, lines = sizes[int(rng.integers(len(sizes)))]
         name, network, columns, lines = fixed or (f"mesh {columns}x{lines}", mesh(columns, lines), columns, lines)
-        length, family = int(rng.choice([1, 2, 4, 8, 16])), FAMILIES[seed % len(FAMILIES)]
+        length, family = int(rng.choice([1, 2, 4, 8, 16])), families[seed % len(families)]
         packets, router = some_packets(rng, family, columns, lines, length), some_router(rng)
         if not len(packets) or router.num_vcs < network.vc_classes:
             continue
@@ -250,22 +263,26 @@ def print_rows(console: Console, rows: list[dict[str, Any]]) -> None:
 
 def main(options: Options) -> None:
     console = Console()
-    booksim = traces()
+    against_booksim = traces()
     looked_at = against_the_simulator(range(options.cases // 2))
     held_out = against_the_simulator(range(options.cases // 2, options.cases))
-    sums = [summary("BookSim2 traces", booksim)]
+    sums = [summary("BookSim2 traces", against_booksim)]
     sums += [
-        summary(f"BookSim2 traces, {c}", [r for r in booksim if r["config"] == c])
-        for c in dict.fromkeys(r["config"] for r in booksim)
+        summary(f"BookSim2 traces, {c}", [r for r in against_booksim if r["config"] == c])
+        for c in dict.fromkeys(r["config"] for r in against_booksim)
     ]
     sums += [summary("simulator, looked at", looked_at), summary("simulator, held out", held_out)]
     for low, high in ((1, 1), (2, 4), (8, 16)):
         sums.append(summary(f"held out, {low} to {high} VCs", [r for r in held_out if low <= r["vcs"] <= high]))
     sums += [summary(f"held out, {f}", [r for r in held_out if r["family"] == f]) for f in FAMILIES]
+    patterns = against_the_simulator(range(5000, 5000 + options.patterns), families=PATTERNS)
+    sums.append(summary("patterns", patterns))
+    sums.append(summary("patterns, one VC", [r for r in patterns if r["vcs"] == 1]))
+    sums += [summary(f"patterns, {f}", [r for r in patterns if r["family"] == f]) for f in PATTERNS]
     others = {network[0]: against_the_simulator(range(1000, 1000 + options.others), network) for network in OTHERS}
     sums += [summary(name, rows) for name, rows in others.items()]
     timings = speed(options)
-    for rows in (booksim, sums, timings):
+    for rows in (against_booksim, sums, timings):
         print_rows(console, rows)
     result = {
         "schema": 1,
@@ -273,8 +290,9 @@ def main(options: Options) -> None:
         "device": f"cpu, 1 thread, {platform.machine()}",
         "summary": sums,
         "speed": timings,
-        "traces": booksim,
+        "traces": against_booksim,
         "held_out": held_out,
+        "patterns": patterns,
         "other_networks": [row for rows in others.values() for row in rows],
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)

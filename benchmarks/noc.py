@@ -1,4 +1,4 @@
-"""How close are the models of the network to BookSim2, and how fast? Every case of the reference, and µs per flit-hop.
+"""How close are the models of the network to BookSim2, and how fast? Every row of tests/data/noc, and µs per flit-hop.
 
 python benchmarks/noc.py [--out benchmarks/results/noc.json]
 
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import booksim
 import matplotlib
 import numpy as np
 import tyro
@@ -29,16 +30,13 @@ from rich.table import Table
 from cannon_fx.atomic import atomic_write_text
 from cannon_fx.hw import topologies
 from cannon_fx.hw.analytic import analytic_makespan
-from cannon_fx.hw.errors import ChipError
-from cannon_fx.hw.router import Router
 from cannon_fx.hw.simulator import simulate
-from cannon_fx.hw.traffic import Packets, pattern, synthetic
+from cannon_fx.hw.traffic import synthetic
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
 ROOT = Path(__file__).parents[1]
-DATA = ROOT / "tests" / "data" / "noc"
 
 
 @dataclass(frozen=True)
@@ -53,23 +51,15 @@ class Options:
     out: Path = Path(__file__).parent / "results" / "noc.json"
 
 
-def routers(reference: dict[str, Any]) -> dict[str, Router]:
-    return {
-        name: Router.parse("".join(f"{key} = {value};\n" for key, value in config.items()), name)[0]
-        for name, config in reference["configs"].items()
-    }
-
-
 def traces(reference: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
-    for name, case in reference["trace_cases"].items():
-        packets, network = Packets.load(DATA / f"{name}.txt"), topologies.mesh(case["k"], case["k"])
-        for config, router in routers(reference).items():
-            found, booksim = simulate(packets, network, router), case["results"][config]
-            makespans = {"simulated": found.makespan_cycles, "analytic": analytic_makespan(packets, network, router)}
-            latencies = {"simulated": found.mean_packet_latency_cycles, "analytic": None}
-            rows.append(row(name, config, "makespan", booksim["makespan"], makespans))
-            rows.append(row(name, config, "mean latency", booksim["packet_latency_avg"], latencies))
+    for case in booksim.traces(reference):
+        found = simulate(case.packets, case.network, case.router)
+        analytic = analytic_makespan(case.packets, case.network, case.router)
+        makespans = {"simulated": found.makespan_cycles, "analytic": analytic}
+        latencies = {"simulated": found.mean_packet_latency_cycles, "analytic": None}
+        rows.append(row(case.name, case.config, "makespan", case.results["makespan"], makespans))
+        rows.append(row(case.name, case.config, "mean latency", case.results["packet_latency_avg"], latencies))
     return rows
 
 
@@ -78,10 +68,6 @@ def rates(reference: dict[str, Any], options: Options) -> list[dict[str, Any]]:
     for case in reference["synthetic"]:
         edge, flits, rate = case["k"], case["packet_size_flits"], case["injection_flits_per_node_cycle"]
         name = f"{case['traffic']} {edge}x{edge}, {flits}-flit, {rate}"
-        try:
-            pattern(case["traffic"], edge * edge)
-        except ChipError:
-            continue  # Hot spots and seeded permutations are BookSim2's own random numbers.
         same = ("config", "k", "traffic", "packet_size_flits")
         calm = min(
             other["packet_latency_avg"]
@@ -95,7 +81,7 @@ def rates(reference: dict[str, Any], options: Options) -> list[dict[str, Any]]:
         end = options.warmup + (window if saturating else int(options.packets / per_cycle))
         # As in BookSim2 nodes go on sending while the measured packets are on their way.
         cycles = end + options.warmup
-        router, network = routers(reference)[case["config"]], topologies.mesh(edge, edge)
+        router, network = booksim.routers(reference)[case["config"]], topologies.mesh(edge, edge)
         latency = []
         for seed in range(8 if saturating else 1):
             packets = synthetic(case["traffic"], edge * edge, rate, flits, cycles, seed)
@@ -153,7 +139,7 @@ def speed(reference: dict[str, Any], options: Options) -> list[dict[str, Any]]:
     rows = []
     for edge in (8, 16, 32):
         network = topologies.mesh(edge, edge)
-        for config, router in routers(reference).items():
+        for config, router in booksim.routers(reference).items():
             for flits in (1, 4):
                 rate = 0.02 if edge == 32 else 0.05 if router.num_vcs == 1 else 0.1
                 cycles = 4000 if edge < 32 else math.ceil(10e6 / (edge**2 * rate * 2 / 3 * edge)) + 50
@@ -257,7 +243,7 @@ def show(console: Console, rows: list[dict[str, Any]]) -> None:
 
 def main(options: Options) -> None:
     console = Console()
-    reference = json.loads((DATA / "booksim.json").read_text("utf-8"))
+    reference = booksim.reference()
     synthetic_rows = rates(reference, options)
     validation = {
         "trace": traces(reference),

@@ -211,7 +211,7 @@ def main(options: Options) -> None:
     result = {
         "schema": 1,
         "command": "python benchmarks/placement.py",
-        "device": f"cpu, one core, {platform.machine()}",
+        "device": f"cpu, {os.cpu_count()} cores, {platform.machine()}",
         "versions": {name: version(name) for name in ("numpy", "numba", "scipy")},
         "first_annealing_seconds": compiling,
         "must_hold": held,

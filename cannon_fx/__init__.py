@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from cannon_fx.applied import AppliedPlan
     from cannon_fx.compile import apply_cannon, plan
     from cannon_fx.errors import CannonError, CaptureError, DataError, InfeasibleError, MappingError, RunError
+    from cannon_fx.explaining import explain
     from cannon_fx.hw.chip import Chip
     from cannon_fx.hw.errors import ChipError
     from cannon_fx.loading import load
@@ -26,6 +27,7 @@ _HOME = {
     ),
     "Chip": "hw.chip",
     "ChipError": "hw.errors",
+    "explain": "explaining",
     "load": "loading",
     "Plan": "plans",
     "Training": "train.retrain",
@@ -45,6 +47,7 @@ __all__ = [
     "RunError",
     "Training",
     "apply_cannon",
+    "explain",
     "load",
     "plan",
     "retrain",

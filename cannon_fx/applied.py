@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cannon_fx.cost import Cost, cost
 from cannon_fx.errors import MappingError
 from cannon_fx.modules import BlockSparse
 from cannon_fx.plans import Plan
 from cannon_fx.save import save
 from cannon_fx.train.budget import Budget
 from cannon_fx.train.control import BudgetControl
+from cannon_fx.train.landing import Pricing
 from cannon_fx.wrappers import unwrapped
 
 
@@ -54,26 +54,24 @@ class AppliedPlan(Plan):
         """The connections that are kept now, per layer name: bool [J, G]."""
         return {name: module.pattern.keep.numpy() for name, module in self.modules.items()}
 
-    def cost_alive(self) -> Cost:
-        """The cost without the connections that are exactly zero now, cut or not."""
-        keep, alive = self.keep(), self.control.penalty.alive()
-        return cost(self, {name: keep[name] & alive[name] for name in keep})
+    def save(self, folder: str | Path, packed: bool = False) -> Path:
+        """Writes weights.safetensors, with this plan in it, into `folder`; see cannon_fx.load.
 
-    def save(self, folder: str | Path) -> Path:
-        """Writes weights.safetensors, with this plan in it, into `folder`; see cannon_fx.load."""
+        `packed` writes packed.safetensors instead, where a cut layer's weight is its kept blocks alone.
+        """
         model = self.model()
         if model is None:
             raise MappingError("the network of this plan no longer exists; keep a reference to it and save again.")
-        return save(model, self, folder)
+        return save(model, self, folder, packed)
 
-    def set_budget(self, budget: str | Budget, steps: int, *, cost_blind: bool = False) -> BudgetControl:
+    def set_budget(self, budget: str | Budget, steps: int, *, pricing: Pricing = "energy") -> BudgetControl:
         """Starts a descent to `budget` over `steps` optimiser steps.
 
-        `cost_blind` ignores what connections cost, as a baseline. Before anything changes, raises InfeasibleError
-        for a budget that no masks meet, and RunError for `steps` below 1 or a frozen layer.
+        `pricing` is what connections are taken to cost; all but "energy" are baselines. Before anything changes, raises
+        InfeasibleError for a budget that no masks meet, and RunError for `steps` below 1 or a frozen layer.
         """
         parsed = Budget.parse(budget) if isinstance(budget, str) else budget
-        self._control[:] = [BudgetControl(self, self.modules, parsed, steps, cost_blind)]
+        self._control[:] = [BudgetControl(self, self.modules, parsed, steps, pricing)]
         return self._control[0]
 
     @property
@@ -98,9 +96,13 @@ class AppliedPlan(Plan):
 _APPLIED: WeakKeyDictionary[nn.Module, AppliedPlan] = WeakKeyDictionary()
 
 
+def find_applied_plan(model: nn.Module) -> AppliedPlan | None:
+    """The plan that was applied to `model`, compiled or wrapped for parallel training as it may be."""
+    return _APPLIED.get(unwrapped(model))
+
+
 def applied_plan(model: nn.Module) -> AppliedPlan:
-    """The plan that was applied to `model`. Raises MappingError when there is none."""
-    model = unwrapped(model)
-    if model not in _APPLIED:
-        raise MappingError(f"{type(model).__name__} holds no block-sparse layers: call apply_cannon(model, …) first.")
-    return _APPLIED[model]
+    """The same. Raises MappingError when there is none."""
+    if found := find_applied_plan(model):
+        return found
+    raise MappingError(f"{type(model).__name__} holds no block-sparse layers: call apply_cannon(model, …) first.")

@@ -1,29 +1,152 @@
-"""torch.compile(model, backend="cannon"): the graph as it is, handed to a compiler that runs it.
+"""torch.compile(model, backend="cannon"): block-sparse kernels where they are faster, the rest to another backend.
 
-Nothing is pruned or reordered here, so semantics never change. A network from `apply_cannon` runs its masked
-weights through the same compiler. Options: `inner_backend`, any backend of torch.compile ("inductor").
+Nothing is pruned, and semantics never change. A network from `apply_cannon` brings its block-sparse calls with it. In
+any other model's inference, calls whose weights hold zero blocks become block-sparse; before every run those blocks are
+looked at, and once one is no longer zero, whatever has written it, the graph runs as it came. One thing is not
+reproduced: 0 x inf and 0 x nan inside a zero block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch.fx import GraphModule
+from torch.fx import Graph, GraphModule, Node
 
 from cannon_fx.errors import MappingError
+from cannon_fx.kernels import ops as ops  # registers the ops that graphs call
+from cannon_fx.zero_blocks import Decision, arguments, decide, nonzero_blocks
 
-OPTIONS = {"inner_backend"}
+log = logging.getLogger(__name__)
+Compiled = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `torch.compile(..., options={...})` may hold.
+
+    `inner_backend`: the backend that compiles what comes out. `report`: a file to which the decisions of every graph
+    are appended. `strict`: a weight with zero blocks that has to run dense is an error.
+    """
+
+    inner_backend: str = "inductor"
+    report: str | Path | None = None
+    strict: bool = False
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> Options:
+        known = {field.name: field.default for field in fields(cls)}
+        for name, value in given.items():
+            if name not in known:
+                raise MappingError(f"backend 'cannon' has no option {name!r}: choose among {sorted(known)}.")
+            wanted = bool if name == "strict" else str if name == "inner_backend" else (str, Path)
+            if not isinstance(value, wanted):
+                kind = Options.__annotations__[name]
+                raise MappingError(f"option {name!r} of backend 'cannon' is {value!r}: it must be {kind}.")
+        return cls(**given)
 
 
 def cannon(
-    graph: GraphModule, example_inputs: list[Any], *, options: dict[str, Any] | None = None
-) -> Callable[..., Any]:
+    graph: GraphModule, example_inputs: list[Any], *, mode: str | None = None, options: dict[str, Any] | None = None
+) -> Compiled:
     """The backend's entry point, found by torch.compile through the package's `torch_dynamo_backends`."""
-    chosen = options or {}
-    if unknown := set(chosen) - OPTIONS:
-        raise MappingError(f"backend 'cannon' has no option {sorted(unknown)[0]!r}: choose among {sorted(OPTIONS)}.")
-    inner = torch._dynamo.lookup_backend(chosen.get("inner_backend", "inductor"))
-    compiled: Callable[..., Any] = inner(graph, example_inputs)
-    return compiled
+    chosen = Options.of(options or {})
+    decisions = decide(graph, example_inputs)
+    _report(chosen, decisions)
+    inner: Compiled = torch._dynamo.lookup_backend(chosen.inner_backend)
+    if mode:  # torch.compile takes a mode or options, so this is inductor
+        inner = partial(inner, config_patches=torch._inductor.list_mode_options(mode))
+    sparse = [decision for decision in decisions if decision.pattern]
+    if not sparse:
+        return inner(graph, example_inputs)
+    return _guarded(inner(_substituted(graph, sparse), example_inputs), graph, inner, sparse)
+
+
+def _report(chosen: Options, decisions: Sequence[Decision]) -> None:
+    """Annotates the calls, and says what was decided."""
+    for decision in decisions:
+        note = {"layer": decision.layer, "sparse": decision.pattern is not None, "why": decision.why}
+        decision.node.meta["custom"] = {**decision.node.meta.get("custom", {}), "cannon": note}
+        log.debug("%s: %s", decision.layer, decision.why)
+        if chosen.strict and decision.zeros and not decision.pattern:
+            raise MappingError(f"{decision.layer} has zero blocks but runs {decision.why}. Leave out strict=True.")
+    if chosen.report:
+        with Path(chosen.report).open("a", encoding="utf-8") as file:
+            file.writelines(f"{decision.layer}: {decision.why}\n" for decision in decisions)
+
+
+def _substituted(graph: GraphModule, sparse: Sequence[Decision]) -> GraphModule:
+    """A copy of `graph` in which those calls are block-sparse ops, their patterns' lists being buffers."""
+    copy = Graph()
+    nodes: dict[Node, Node] = {}
+    output = copy.graph_copy(graph.graph, nodes)
+    copy.output(output)
+    result = GraphModule(graph, copy)
+    result.meta = dict(graph.meta)
+    for number, decision in enumerate(sparse):
+        _substitute(result, nodes[decision.node], decision, f"cannon_{number}")
+    result.graph.lint()
+    result.recompile()
+    return result
+
+
+def _substitute(graph: GraphModule, node: Node, decision: Decision, prefix: str) -> None:
+    call, pattern, fake = arguments(node), decision.pattern, decision.node.meta["example_value"]
+    assert pattern is not None
+    lists = pattern.lists(fake.device)
+    sizes = (pattern.out_channels, pattern.in_channels, pattern.out_block, pattern.group_size)
+    x, weight, bias = call["input"], call["weight"], call["bias"]
+    with graph.graph.inserting_before(node):
+        tensors = []
+        for name in ("row_start", "row_group", "block_of"):
+            graph.register_buffer(f"{prefix}_{name}", getattr(lists, name), persistent=False)
+            tensors.append(graph.graph.get_attr(f"{prefix}_{name}"))
+        if node.target is torch.conv2d:
+            taps = tuple(weight.meta["example_value"].shape[2:])
+            window = [_pair(call[name]) for name in ("stride", "padding", "dilation")]
+            rest = (*tensors, sizes, taps, *window, call["groups"], "none")
+            new = graph.graph.call_function(torch.ops.cannon.bs_conv2d.default, (x, weight, bias, *rest))
+            if fake.is_contiguous():  # what follows may view it, and the op returns channels_last
+                new = graph.graph.call_method("contiguous", (new,))
+        else:
+            rows = graph.graph.call_method("reshape", (x, -1, pattern.in_channels))
+            flat = graph.graph.call_function(
+                torch.ops.cannon.bs_linear.default, (rows, weight, bias, *tensors, sizes, "none")
+            )
+            lead = [graph.graph.call_method("size", (x, d)) for d in range(fake.dim() - 1)]
+            new = graph.graph.call_method("reshape", (flat, *lead, pattern.out_channels))
+    new.meta = dict(node.meta)
+    node.replace_all_uses_with(new)
+    graph.graph.erase_node(node)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _guarded(compiled: Compiled, graph: GraphModule, inner: Compiled, sparse: Sequence[Decision]) -> Compiled:
+    """`compiled` as long as the zero blocks are zero, else `graph` as it came."""
+    order = {node: k for k, node in enumerate(n for n in graph.graph.nodes if n.op == "placeholder")}
+    cut = [
+        (order[arguments(d.node)["weight"]], d.pattern, (~d.pattern.keep).to(d.node.meta["example_value"].device))
+        for d in sparse
+        if d.pattern
+    ]
+    dense = torch.compile(graph, backend=inner)  # compiled when first needed
+
+    def run(*inputs: Any) -> Any:
+        with torch.no_grad():
+            zero = [not (nonzero_blocks(inputs[k], p.out_block, p.group_size) & mask).any() for k, p, mask in cut]
+        if all(zero):
+            return compiled(*inputs)
+        log.info(
+            "blocks that were zero when %s was compiled are not any more: it runs dense.", graph.__class__.__name__
+        )
+        return dense(*inputs)
+
+    return run

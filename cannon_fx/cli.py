@@ -10,6 +10,7 @@ import tyro
 from cannon_fx.commands import say
 from cannon_fx.commands.bench import Bench
 from cannon_fx.commands.chips import Chips
+from cannon_fx.commands.compare import Compare
 from cannon_fx.commands.map import Map
 from cannon_fx.commands.optimize import Optimize
 from cannon_fx.commands.simulate import Simulate
@@ -18,6 +19,7 @@ from cannon_fx.commands.zoo import Zoo
 
 Command = (
     Annotated[Optimize, tyro.conf.subcommand("optimize")]
+    | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Map, tyro.conf.subcommand("map")]
     | Annotated[Simulate, tyro.conf.subcommand("simulate")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]

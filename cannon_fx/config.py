@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from cannon_fx.errors import RunError
+from cannon_fx.methods import MEANING, Method
 from cannon_fx.passes.place import PlacementOrder
 
-Method = Literal["dense", "cost-blind", "cannon"]
+METHODS = ", ".join(MEANING)
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """TOML, which writes strings, numbers and lists of them as JSON does; what is None is left out."""
+    given = {key: value for key, value in values.items() if value is not None}
+    text = "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in given.items())
+    return text.replace("\x7f", "\\u007f")  # JSON lets it stand, TOML does not
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,9 @@ class RunConfig:
     ignore: tuple[str, ...]
     device: str
     seed: int
+    base_weights: str | None = None
+    hold_out: bool = False
+    bfloat16: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 2), ("dense_epochs", 0), ("batch_size", 1), ("group_size", 1), ("seed", 0)):
@@ -44,7 +56,7 @@ class RunConfig:
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise RunError(f"learning_rate is {self.learning_rate}: give a positive number.")
         if not self.methods or len(set(self.methods)) < len(self.methods):
-            raise RunError("methods must name each method once: choose among dense, cost-blind, cannon.")
+            raise RunError("methods must name each method once: choose among " + METHODS + ".")
         try:
             torch.ones(1, device=self.device).item()
         except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -56,6 +68,5 @@ class RunConfig:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     def toml(self) -> str:
-        """TOML, which writes these strings, numbers and lists as JSON does."""
-        text = "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in self.plain().items())
-        return text.replace("\x7f", "\\u007f")  # JSON lets it stand, TOML does not
+        """As TOML."""
+        return to_toml(self.plain())

@@ -1,4 +1,4 @@
-"""Loading a user's model: "package.module:factory", called without arguments, or "package.module:factory(…)"."""
+"""Loading a user's model, "package.module:factory", with arguments or without; and weights for it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import safetensors.torch
+import torch
 from torch import nn
 
 from cannon_fx.errors import RunError
@@ -44,6 +46,23 @@ def load_model(spec: str) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise RunError(f"model {spec!r} gave a {type(model).__name__}; its factory must return a torch.nn.Module.")
     return model
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Loads a state_dict, .safetensors or what torch.save wrote, strictly into `model`. Raises RunError."""
+    path = Path(path).expanduser()
+    try:
+        if path.suffix == ".safetensors":
+            state = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(state)
+    except Exception as error:  # a damaged file, or one of another network, fails in many ways
+        reason = " ".join(str(error).split())[:300]
+        raise RunError(
+            f"the weights {str(path)!r} cannot be loaded into {type(model).__name__}: {reason}. Give a state_dict of "
+            "this network, as .safetensors or written by torch.save."
+        ) from error
 
 
 def evaluate(expression: str) -> Any:

@@ -1,17 +1,19 @@
 """Microbenchmarks of the block-sparse ops: cells, their results checked before they are timed, rows of a table.
 
 A cell is one layer of a real network with one block shape, density, dtype and storage. It is timed against torch's
-dense op (and torch's BSR where that exists) on the same device, call by call in turn, so that both meet the same noise.
+dense op (and torch's BSR where that exists) on the same device, in two ways, each way in turn, so that both meet the
+same noise: back to back, batches of calls of one method, which find their weight in the caches; and alternating, single
+calls, which find there what the other method left.
 """
 
 from __future__ import annotations
 
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -108,6 +110,7 @@ def all_cells() -> Iterator[Cell]:
     yield from (Cell(shape, 8, block=(64, min(64, shape.in_channels // 4))) for shape in CONVS)
     yield from (Cell(SQUARE, batch, dtype=torch.bfloat16) for batch in (16, 128, 1024))
     yield from (Cell(SQUARE, batch, storage="packed") for batch in (16, 128, 1024))
+    yield from (Cell(SQUARE, batch, dtype=torch.bfloat16, storage="packed") for batch in (16, 128, 1024))
     yield from (Cell(shape, batch, block=block) for shape, batch in OTHERS for block in ((64, 64), (64, 16)))
     yield from (Cell(Shape("square", 2048, 2048), 256, density, block) for block in BLOCKS for density in DENSITIES)
     yield from (Cell(CONVS[2], 8, density, block) for block in BLOCKS for density in DENSITIES)
@@ -195,36 +198,48 @@ def both_ways(op: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor,
     return run
 
 
-def medians_ms(works: list[Callable[[], Any]], device: torch.device, seconds: float) -> list[float]:
-    """Median milliseconds of each, called in turn for `seconds` each, at least seven times after a warm-up.
+BATCH_S = 0.05
+"""Calls of one method back to back; time waited for a core is known to some ms in a second."""
 
-    Calls during which another process took a core from this one do not count, where there are seven others within ten
-    times the time.
+
+def medians_ms(works: list[Callable[[], Any]], device: torch.device, seconds: float, batch_s: float) -> list[float]:
+    """Median milliseconds per call of each, over batches in turn for `seconds` each, at least five after a warm-up.
+
+    A batch is as many calls as fill `batch_s`; 0: one. Batches in which this process's threads waited for a core more
+    than 2 % of the time do not count, where there are five others within ten times the time.
     """
 
-    def call(work: Callable[[], Any]) -> tuple[float, bool]:
-        switches, start = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw, time.perf_counter()
-        work()
+    def spent_ms(work: Callable[[], Any], calls: int) -> tuple[float, bool]:
+        waited, start = waited_s(), time.perf_counter()
+        for _ in range(calls):
+            work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        spent = 1e3 * (time.perf_counter() - start)
-        return spent, resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw == switches
+        spent = time.perf_counter() - start
+        return 1e3 * spent / calls, waited_s() - waited < 0.02 * spent * torch.get_num_threads()
 
-    for work in works * 2:
-        call(work)
+    for work in works:
+        spent_ms(work, 1)
+    counts = [max(1, round(1e3 * batch_s / spent_ms(work, 1)[0])) for work in works]
     every: list[list[float]] = [[] for _ in works]
     clean: list[list[float]] = [[] for _ in works]
     start, budget = time.perf_counter(), seconds * len(works)
     while True:
-        for work, all_times, clean_times in zip(works, every, clean, strict=True):
-            spent, undisturbed = call(work)
+        for work, calls, all_times, clean_times in zip(works, counts, every, clean, strict=True):
+            spent, undisturbed = spent_ms(work, calls)
             all_times.append(spent)
             if undisturbed:
                 clean_times.append(spent)
         elapsed = time.perf_counter() - start
-        enough = min(map(len, clean)) >= 7
-        if (enough and elapsed > budget) or (elapsed > 10 * budget and len(every[0]) >= 7):
+        enough = min(map(len, clean)) >= 5
+        if (enough and elapsed > budget) or (elapsed > 10 * budget and len(every[0]) >= 5):
             return [statistics.median(times) for times in (clean if enough else every)]
+
+
+def waited_s() -> float:
+    """Seconds that this process's threads were ready and had no core. 0 where the system does not say (not Linux)."""
+    files = Path("/proc/self/task").glob("*/schedstat")
+    return 1e-9 * sum(int(file.read_text().split()[1]) for file in files)
 
 
 def measure(cell: Cell, device: torch.device, seconds: float) -> Iterator[dict[str, Any]]:
@@ -251,7 +266,8 @@ def measure(cell: Cell, device: torch.device, seconds: float) -> Iterator[dict[s
         product = forward(lambda x, w: (w @ x.T).T, case.x, bsr)
         pairs.append(("forward", "torch BSR", product, pairs[0][3]))
     for name, baseline, theirs, ours in pairs:
-        baseline_ms, ours_ms = medians_ms([theirs, ours], device, seconds)
+        baseline_ms, ours_ms = medians_ms([theirs, ours], device, seconds, BATCH_S)
+        alternating_ms = medians_ms([theirs, ours], device, seconds, 0)
         yield {
             "op": "conv2d" if cell.shape.side else "linear",
             "shape": str(cell.shape),
@@ -265,6 +281,9 @@ def measure(cell: Cell, device: torch.device, seconds: float) -> Iterator[dict[s
             "baseline_ms": baseline_ms,
             "ours_ms": ours_ms,
             "speedup": baseline_ms / ours_ms,
+            "alternating_baseline_ms": alternating_ms[0],
+            "alternating_ours_ms": alternating_ms[1],
+            "alternating_speedup": alternating_ms[0] / alternating_ms[1],
             "relative_error": errors[name],
             "device": device_name(device),
         }

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,54 +13,87 @@ from cannon_fx.applied import AppliedPlan
 from cannon_fx.compile import plan
 from cannon_fx.errors import MappingError, RunError
 from cannon_fx.hw.chip import Chip
+from cannon_fx.kernels.packed import unpack
+from cannon_fx.kernels.pattern import BlockPattern
 from cannon_fx.passes.rewrite import rewrite
-from cannon_fx.save import WEIGHTS
+from cannon_fx.plans import Plan
+from cannon_fx.save import PACKED, WEIGHTS
+from cannon_fx.saved_plan import SavedPlan
 
 
-def load(folder: str | Path, model: nn.Module) -> AppliedPlan:
+def load(path: str | Path, model: nn.Module) -> AppliedPlan:
     """Applies the saved plan to `model`, a fresh network of the same architecture, and loads masks and weights.
 
+    `path`: a folder that holds weights.safetensors or packed.safetensors (the first, if both), or such a file.
     Returns the plan; `model` is changed in place. Raises RunError when the file cannot be read, MappingError
     when the network is another one; then the weights are untouched.
     """
-    path = Path(folder) / WEIGHTS
-    try:
-        with safe_open(path, "pt") as file:
-            described = (file.metadata() or {}).get("cannon")
-        weights = safetensors.torch.load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"cannot read {path}: {error}. Give a folder that save() or cannon optimize wrote.") from error
-    if described is None:
-        raise RunError(f"{path} holds dense weights without a plan. Load it with safetensors.torch.load_file.")
-    saved = json.loads(described)
-    _check_same(model, weights, path)
-    inputs = tuple(torch.zeros(i["shape"], dtype=getattr(torch, i["dtype"])) for i in saved["inputs"])
-    device = next(model.parameters()).device
+    file = _file(Path(path))
+    saved, weights = _read(file)
+    shapes = {key: tuple(value.shape) for key, value in weights.items()}
+    shapes |= {f"{name}.weight": tuple(shape) for name, shape in saved.packed.items()}
+    _check_same(model, shapes, file)
     found = plan(
         model,
-        tuple(x.to(device) for x in inputs),
-        chip=Chip.parse_data(saved["chip"], str(path)),
-        targets=list(saved["keep"]),
+        saved.arguments(next(model.parameters()).device),
+        chip=Chip.parse_data(saved.chip, str(file)),
+        targets=list(saved.keep),
+        **saved.options,
         batch_dim=None,  # it was one sample that was captured
-        **saved["options"],
     )
-    if {layer.name for layer in found.layers} != set(saved["keep"]):
-        raise MappingError(f"{path} does not fit {type(model).__name__}: other layers can be mapped than were then.")
+    patterns = _patterns(found, saved, file)
+    for name in saved.packed:
+        key, pattern = f"{name}.weight", patterns[name]
+        if weights[key].shape[:3] != (pattern.nnz, pattern.out_block, pattern.group_size):
+            raise MappingError(f"{file} does not fit: {key!r} holds other blocks than its mask keeps. Save it again.")
+        weights[key] = unpack(weights[key], pattern)
     applied = AppliedPlan.bind(found, model, rewrite(model, found))
     model.load_state_dict(weights)
     for name, module in applied.modules.items():
-        shape = module.pattern.shape
-        bits = np.unpackbits(np.frombuffer(bytes.fromhex(saved["keep"][name]), np.uint8), count=shape[0] * shape[1])
-        module.cut(torch.from_numpy(bits.astype(bool).reshape(shape)))
+        module.cut(patterns[name].keep)
     return applied
 
 
-def _check_same(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    own = model.state_dict()
-    for key in [*own, *weights]:
-        here, there = (tuple(t[key].shape) if key in t else None for t in (own, weights))
-        if here != there:
+def _file(path: Path) -> Path:
+    return next((path / name for name in (WEIGHTS, PACKED) if (path / name).exists()), path)
+
+
+def _read(file: Path) -> tuple[SavedPlan, dict[str, Tensor]]:
+    try:
+        with safe_open(file, "pt") as opened:
+            described = (opened.metadata() or {}).get("cannon")
+        weights = safetensors.torch.load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"cannot read {file}: {error}. Give a folder that save() or cannon optimize wrote.") from error
+    if described is None:
+        raise RunError(f"{file} holds dense weights without a plan. Load it with safetensors.torch.load_file.")
+    return SavedPlan.parse(described, file), weights
+
+
+def _check_same(model: nn.Module, saved: dict[str, tuple[int, ...]], file: Path) -> None:
+    own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    for key in [*own, *saved]:
+        if own.get(key) != saved.get(key):
             raise MappingError(
-                f"{path} does not fit {type(model).__name__}: {key!r} is {there or 'absent'} in the file and "
-                f"{here or 'absent'} in the model. Load it into a fresh network of the architecture that was saved."
+                f"{file} does not fit {type(model).__name__}: {key!r} is {saved.get(key) or 'absent'} in the file and "
+                f"{own.get(key) or 'absent'} in the model. Load it into a fresh network of the architecture that was "
+                "saved."
             )
+
+
+def _patterns(found: Plan, saved: SavedPlan, file: Path) -> dict[str, BlockPattern]:
+    layers = {layer.name: layer for layer in found.layers}
+    if layers.keys() != saved.keep.keys():
+        first = next(name for name in [*layers, *saved.keep] if name not in layers or name not in saved.keep)
+        state = "can be mapped now and could not" if first in layers else "could be mapped then and cannot now"
+        raise MappingError(f"{file} does not fit: layer {first!r} {state}. Load it into the network that was saved.")
+    return {
+        name: BlockPattern(
+            torch.from_numpy(saved.keep_of(layer)),
+            layer.out_channels,
+            layer.in_channels,
+            layer.out_block,
+            layer.group_size,
+        )
+        for name, layer in layers.items()
+    }

@@ -150,7 +150,9 @@ class BlockSparseConv2d(BlockSparse, nn.Conv2d):
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             input, padding = F.pad(input, (left, right, top, bottom), mode), (0, 0)
         geometry = _pair(self.stride), padding, _pair(self.dilation), self.groups
-        return block_sparse_conv2d(input, self.weight, self.pattern, self.bias, *geometry)
+        output = block_sparse_conv2d(input, self.weight, self.pattern, self.bias, *geometry)
+        # As nn.Conv2d does: what follows may view it.
+        return output.contiguous() if input.is_contiguous() else output
 
 
 def _pair(values: tuple[int, ...]) -> tuple[int, int]:

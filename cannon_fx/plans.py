@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 
 from cannon_fx.hw.arrays import Ints
 from cannon_fx.hw.chip import Chip
@@ -109,14 +109,6 @@ class Plan:
         """The share of all bits that rests on ops without a rule."""
         return sum(self.fallback_shares().values())
 
-    @property
-    def weights_mapped_share(self) -> float:
-        """The share of the model's weights (parameters with two dimensions or more) that lie on tiles."""
-        names = self.exported.graph_signature.parameters
-        weights = {id(weight): weight for name in names if (weight := self.exported.state_dict[name]).dim() > 1}
-        on_tiles = sum(prod(layer.weight_shape) for layer in self.layers)
-        return on_tiles / sum(weight.numel() for weight in weights.values())
-
     def full(self) -> dict[str, NDArray[np.bool_]]:
         """Every connection kept."""
         return {layer.name: np.ones((layer.column_blocks, layer.groups), np.bool_) for layer in self.layers}
@@ -130,6 +122,17 @@ class Plan:
         from cannon_fx.cost import cost  # which itself reads plans
 
         return cost(self, self.keep(), latency_model)
+
+    @property
+    def graph_module(self) -> GraphModule:
+        """The captured network, for one sample, as a plain FX graph; its nodes carry what the kept connections cost.
+
+        In node.meta["custom"]["cannon"], as passes/annotate.py says.
+        """
+        from cannon_fx.passes.annotate import Annotate
+
+        annotated: GraphModule = Annotate(self.keep())(self).exported.module()
+        return annotated
 
     def energy_formula(self) -> sympy.Expr:
         """Its dynamic communication energy, pJ, in a chip's constants: see cannon_fx.hw.symbolic."""

@@ -55,7 +55,7 @@ class Progress:
 
     def __call__(self, stage: Stage, epoch: Epoch) -> None:
         note = f"accuracy {percent(epoch.accuracy)} %"
-        if stage.name in ("cost-blind", "cannon"):
+        if stage.method != "dense":
             dense = self.run.full.energy_pj
             note += f"  energy {epoch.energy_pj / dense if dense else 1.0:6.1%} of dense"
         if self.console.is_terminal:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from cannon_fx.compute import compute_total
 from cannon_fx.cost import Cost, PhaseKind
 from cannon_fx.cost import cost as price
+from cannon_fx.counting import Counter
 from cannon_fx.plans import Plan
 
 KINDS: tuple[PhaseKind, ...] = ("input", "partial_sum", "move")
@@ -32,6 +34,35 @@ def method_record(plan: Plan, cost: Cost, accuracy: float, epochs: int) -> dict[
         "moves": [{"name": m.node, "op": m.op, **vars(cost.of(node=m.node))} for m in plan.moves],
         "links": _links(plan, cost),
     }
+
+
+def placed_again_record(counter: Counter, network: nn.Module, dense: Plan) -> dict[str, Any]:
+    """What the trained network costs by its weights, on tiles placed for the traffic that is left.
+
+    Its density is against the weights of `dense`, of which whole filters may be gone.
+    """
+    smaller, larger = (sum(int(np.prod(layer.weight_shape)) for layer in p.layers) for p in (counter.plan, dense))
+    cost, energy = counter.count(network), counter.plan.chip.noc_energy
+    simulated = None if counter.plan.chip.noc.multicast else counter.count(network, "simulated").latency_cycles
+    return {
+        "energy_pj": cost.energy_pj,
+        "static_energy_pj": cost.static_energy_pj,
+        "latency_cycles": cost.latency_cycles,
+        "simulated_latency_cycles": simulated,
+        "density": cost.density * smaller / larger,
+        "tiles": counter.plan.tiles,
+        "flit_energy_pj": {"router": energy.router_pj_per_flit, "link": energy.link_pj_per_flit},
+        "transfers": transfer_table(counter.plan, cost),
+    }
+
+
+def transfer_table(plan: Plan, cost: Cost) -> list[list[Any]]:
+    """One row per transfer: phase, x and y of the routers it goes from and to, flits."""
+    transfers, placement = cost.communication.transfers, plan.placed()
+    router = placement.network.routing.node_router[placement.node]
+    ends = [placement.network.place[router[tiles]].astype(int) for tiles in (transfers.source, transfers.target)]
+    flits = transfers.flits(plan.chip.noc.flit_bits)
+    return np.column_stack([transfers.phase, *ends, flits]).tolist()
 
 
 def _simulated(plan: Plan, cost: Cost) -> float | None:

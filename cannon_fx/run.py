@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -24,16 +24,20 @@ from cannon_fx.applied import AppliedPlan
 from cannon_fx.atomic import atomic_write_bytes, atomic_write_text
 from cannon_fx.compile import apply_cannon, plan
 from cannon_fx.config import RunConfig
-from cannon_fx.data import Batches, ImageData, load_data
+from cannon_fx.counting import Counter
+from cannon_fx.data import Batches, ImageData, hold_out, load_data
 from cannon_fx.errors import RunError
-from cannon_fx.factory import load_model
+from cannon_fx.factory import load_model, load_weights
 from cannon_fx.fit import check_fit
+from cannon_fx.methods import Method
 from cannon_fx.plans import Plan
-from cannon_fx.record import method_record, plan_record
+from cannon_fx.record import method_record, placed_again_record, plan_record
 from cannon_fx.save import save
+from cannon_fx.train.baselines.filters import FilterControl
 from cannon_fx.train.budget import Budget
 from cannon_fx.train.landing import check_feasible
-from cannon_fx.train.retrain import Epoch, Training
+from cannon_fx.train.retrain import Epoch, Training, evaluate
+from cannon_fx.train.start import PRICING, starter
 
 CHECKPOINT, CONFIG = "checkpoint.pt", "config.toml"
 
@@ -42,8 +46,13 @@ CHECKPOINT, CONFIG = "checkpoint.pt", "config.toml"
 class Stage:
     """One training of the run: the dense base network, or one method that starts from it."""
 
-    name: str
+    name: Literal["base"] | Method
     epochs: int
+
+    @property
+    def method(self) -> Method:
+        """By which it trains."""
+        return "dense" if self.name == "base" else self.name
 
 
 Listener = Callable[[Stage, Epoch], None]
@@ -56,23 +65,29 @@ def _ignore_epoch(stage: Stage, epoch: Epoch) -> None:
 class Run:
     """Making one checks everything that can be checked before training: model, data, chip, patterns, budget."""
 
-    def __init__(self, config: RunConfig, command: str) -> None:
+    def __init__(self, config: RunConfig, command: str, data: ImageData | None = None) -> None:
+        """`data` is what `config.data` names, if the caller has read it already."""
         self.config, self.command = config, command
-        self.data: ImageData = load_data(config.data)
+        self.data, self.held_out = data or load_data(config.data), None
+        if config.hold_out:
+            self.data, self.held_out = hold_out(self.data)
         torch.manual_seed(config.seed)
         self.base: nn.Module = load_model(config.model).to(config.device)
-        self.plan: Plan = plan(self.base, self._sample(), **self._mapping())
+        if config.base_weights is not None:
+            load_weights(self.base, config.base_weights)
+        self.plan = self._replan(self.base)
         check_fit(self.base, self.plan, self.data, config)
         self.full = self.plan.cost()
         self.identity = self._identity()
-        budget = Budget.parse(config.budget)
-        check_feasible(self.plan, budget.metric, budget.limit(self.full))
+        self.budget = Budget.parse(config.budget)
+        check_feasible(self.plan, self.budget.metric, self.budget.limit(self.full))
         self.stages = [Stage("base", config.dense_epochs)] if config.dense_epochs else []
         self.stages += [Stage(method, config.epochs) for method in config.methods]
         self.first = 0
         self.interrupted: dict[str, Any] | None = None
         self.results: dict[str, dict[str, Any]] = {}
         self.history: list[dict[str, Any]] = []
+        self.kept_plan = self.plan
 
     @staticmethod
     def refuse(folder: Path) -> NoReturn:
@@ -170,7 +185,7 @@ class Run:
             "budget": self.config.budget,
             "seconds": sum(row["seconds"] for row in self.history),
             "methods": self.results,
-            **plan_record(self.plan),
+            **plan_record(self.kept_plan),
             "history": self.history,
         }
 
@@ -178,26 +193,26 @@ class Run:
         stage, config = self.stages[number], self.config
         torch.manual_seed(config.seed + number)
         network = self.base if stage.name == "base" else copy.deepcopy(self.base)
-        applied: AppliedPlan | None = None
-        if stage.name in ("cost-blind", "cannon"):
-            applied = apply_cannon(network, self._sample(), **self._mapping())
+        found = self.plan
+        if stage.method in PRICING:
+            found = apply_cannon(network, self._sample(), **self._mapping())
         training = Training(
             network,
             Batches(self.data.train, self.data, config.batch_size, shuffle=True, augment=True, seed=config.seed),
             Batches(self.data.test, self.data, 256, shuffle=False, augment=False, seed=0),
             epochs=stage.epochs,
-            budget=config.budget if applied else None,
-            cost_blind=stage.name == "cost-blind",
+            start=starter(stage.method, network, found, self.budget, self._replan, self._sample()),
             descent=0.0 if stage.name == "base" else 0.5,
             learning_rate=config.learning_rate,
             device=config.device,
+            bfloat16=config.bfloat16,
         )
         if self.interrupted:
             self._load(training.load_state_dict, self.interrupted, folder or Path())
             self.interrupted = None
         for epoch in training:
             row = {"method": stage.name, **asdict(epoch)}
-            if applied is None:
+            if training.control is None:
                 row |= {"energy_pj": self.full.energy_pj, "latency_cycles": self.full.latency_cycles}
             self.history.append(row)
             if folder:
@@ -205,13 +220,27 @@ class Run:
             listen(stage, epoch)
         if stage.name == "base":
             return
-        final = applied.cost() if applied else self.full
-        self.results[stage.name] = method_record(self.plan, final, self.history[-1]["accuracy"], stage.epochs) | {
-            "seconds": sum(row["seconds"] for row in self.history if row["method"] == stage.name)
+        if isinstance(training.control, FilterControl):
+            found = training.control.plan
+        counter = Counter.of(found)
+        by_connections = training.control is None or stage.method in PRICING
+        priced = (found, found.cost()) if by_connections else (counter.plan, counter.count(network))
+        self.results[stage.name] = method_record(*priced, self.history[-1]["accuracy"], stage.epochs) | {
+            "seconds": sum(row["seconds"] for row in self.history if row["method"] == stage.name),
+            "validation_accuracy": self._validate(network),
+            "placed_again": placed_again_record(counter.placed_for(network, config.order), network, self.plan),
         }
-        kept = "cannon" if "cannon" in config.methods else config.methods[-1]
-        if folder and stage.name == kept:
-            save(network, applied, folder)
+        if stage.name == ("cannon" if "cannon" in config.methods else config.methods[-1]):
+            self.kept_plan = found
+            if folder:
+                save(network, found if isinstance(found, AppliedPlan) else None, folder)
+
+    def _validate(self, network: nn.Module) -> float | None:
+        """The accuracy on the images held out, if any are."""
+        if self.held_out is None:
+            return None
+        batches = Batches(self.held_out, self.data, 256, shuffle=False, augment=False, seed=0)
+        return evaluate(network, batches, self.config.device)
 
     def _checkpoint(self, folder: Path, number: int, training: Training) -> None:
         state: dict[str, Any] = {
@@ -228,6 +257,9 @@ class Run:
 
     def _sample(self) -> Tensor:
         return self.data.train.images[:1].float().to(self.config.device)
+
+    def _replan(self, network: nn.Module) -> Plan:
+        return plan(network, self._sample(), **self._mapping())
 
     def _mapping(self) -> dict[str, Any]:
         c = self.config

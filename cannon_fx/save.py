@@ -1,25 +1,27 @@
 """Saving a sparse network: one safetensors file with the model's own keys, the plan in its metadata.
 
-A dense loader reads the same file strictly; cut connections are zeros there.
+A dense loader reads weights.safetensors strictly; cut connections are zeros there. packed.safetensors, for deployment,
+holds the kept blocks of a cut layer alone.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import safetensors.torch
 from torch import Tensor, nn
 
 from cannon_fx.atomic import atomic_write_bytes
 from cannon_fx.errors import RunError
+from cannon_fx.kernels.packed import pack
+from cannon_fx.saved_plan import SavedPlan
 
 if TYPE_CHECKING:
     from cannon_fx.applied import AppliedPlan
 
 WEIGHTS = "weights.safetensors"
+PACKED = "packed.safetensors"
 
 
 def own_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -27,27 +29,21 @@ def own_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {key: value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}
 
 
-def save(model: nn.Module, applied: AppliedPlan | None, folder: str | Path) -> Path:
-    """Writes `folder`/weights.safetensors, whole or not at all, and returns its path."""
-    metadata = {"format": "pt"} | ({"cannon": json.dumps(_describe(applied))} if applied else {})
-    path = Path(folder) / WEIGHTS
+def save(model: nn.Module, applied: AppliedPlan | None, folder: str | Path, packed: bool = False) -> Path:
+    """Writes `folder`/weights.safetensors (or packed.safetensors), whole or not at all, and returns its path."""
+    tensors, metadata = own_tensors(model), {"format": "pt"}
+    if applied:
+        saved = SavedPlan.of(applied)
+        for name, module in applied.modules.items() if packed else ():
+            if not module.dense:
+                key = f"{name}.weight"
+                saved.packed[name] = list(tensors[key].shape)
+                tensors[key] = pack(tensors[key], module.pattern).contiguous()
+        metadata["cannon"] = saved.model_dump_json()
+    path = Path(folder) / (PACKED if packed else WEIGHTS)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_bytes(path, safetensors.torch.save(own_tensors(model), metadata))
+        atomic_write_bytes(path, safetensors.torch.save(tensors, metadata))
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}. Choose a folder that can be written.") from error
     return path
-
-
-def _describe(applied: AppliedPlan) -> dict[str, Any]:
-    arguments = applied.exported.example_inputs
-    assert arguments is not None, "capture always has inputs"
-    if arguments[1] or not all(isinstance(x, Tensor) for x in arguments[0]):
-        raise RunError("this plan cannot be saved: the network was captured with inputs that are not plain tensors.")
-    return {
-        "schema": 1,
-        "chip": applied.chip.dump(),
-        "options": dict(applied.options),
-        "inputs": [{"shape": list(x.shape), "dtype": str(x.dtype).removeprefix("torch.")} for x in arguments[0]],
-        "keep": {name: np.packbits(keep).tobytes().hex() for name, keep in applied.keep().items()},
-    }

@@ -6,7 +6,7 @@ the traffic uses them, `fluid` how they share.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,19 @@ if TYPE_CHECKING:
     from .flows import Wires
     from .service import Service
 
+WINDOWS = 16
+"""parts of a trace, with as many packets each, in which sources create packets evenly"""
 SLOWDOWNS = (1.0, 1.3, 2.0)
 """how much longer than its busiest link alone a backlog may take: picks the times a trace is looked at from"""
+
+
+class Windows(NamedTuple):
+    """When traffic is there: as `fluid.makespans` takes it."""
+
+    ends: NDArray[np.float64]
+    """[phases, windows] cycles from the beginning of the phase"""
+    arrived: NDArray[np.float64]
+    """[senders, windows] share of the sender's flits that is created by then"""
 
 
 def phase_makespans(
@@ -39,7 +50,7 @@ def phase_makespans(
 
     `phase`, `source`, `target` (nodes) and `flits` have one entry per transfer, which is sent in packets of
     `packet_flits`; a source takes its targets in turn. Raises ChipError for columns of different length and entries
-    that are negative, no integers or out of range.
+    that are negative, no integers or out of range, and if packets of a phase may wait for each other in a circle.
     """
     columns = {"phase": phase, "source": source, "target": target, "flits": flits}
     limits = {"phase": phases, "source": network.nodes, "target": network.nodes, "flits": 1 << 53}
@@ -50,17 +61,17 @@ def phase_makespans(
     sent = columns["flits"] > 0
     phase, source, target, flits = (column[sent] for column in columns.values())
     packets = -(-flits // packet_flits)
-    at_once = np.zeros_like(phase)
-    return _makespans(phase, source, target, flits, packets, at_once, phases, float(packet_flits), network, router)
+    return _makespans(phase, source, target, flits, packets, phases, float(packet_flits), network, router)
 
 
 def analytic_makespan(packets: Packets, network: Network, router: Router) -> float:
     """Cycles until the last of `packets` is out, 0 without packets; what `Simulation.makespan_cycles` would say.
 
     The network may have finished everything older before a packet is created; from then on it takes as long as the
-    packets still to come would if they came evenly, each source's over its own time (Lindley's recursion, for the
-    network as one server). So the answer is the largest creation time + that, over all creation times: tried where the
-    busiest link alone is worst off. Raises ChipError for a source or target outside the network.
+    packets still to come take alone (Lindley's recursion, for the network as one server), each source offering no more
+    than it has created. So the answer is the largest creation time + that, over all creation times: tried where the
+    busiest link alone is worst off. Raises ChipError for a source or target outside the network and one that
+    may deadlock.
     """
     from . import fluid
 
@@ -77,14 +88,26 @@ def analytic_makespan(packets: Packets, network: Network, router: Router) -> flo
     whole = np.append(begins[1:] != begins[:-1], True)
     begins, backlog = begins[whole], backlog[whole]
     starts = np.unique([begins[np.argmax(begins + slow * backlog)] for slow in SLOWDOWNS] + [begins[0]])
-    start, row = np.nonzero(time >= starts[:, None])
-    flits = packets.flits[row]
-    each = np.ones_like(flits)
-    cycles = _makespans(start, source[row], target[row], flits, each, time[row], len(starts), length, network, router)
+    cycles = [_open_makespan(packets, time - start, network, router, length) for start in starts]
     # What is alone in the network does not show in a backlog: no packet comes before its own time and way allow.
     ways = network.ways(source, target)
     alone = time + router.zero_load_cycles(ways.links, packets.flits, ways.link_cycles)
-    return float(max((starts + cycles).max(), alone.max()))
+    return float(max((starts + np.array(cycles)).max(), alone.max()))
+
+
+def _open_makespan(packets: Packets, time: Ints, network: Network, router: Router, length: float) -> float:
+    """Cycles until the last of the packets with `time` from 0 on is out; those before do not count."""
+    row = np.flatnonzero(time >= 0)
+    time, source, flits = time[row], packets.source[row], packets.flits[row]
+    ends = np.unique(np.quantile(time, np.linspace(0, 1, WINDOWS + 1), method="higher"))
+    ends = ends[ends > 0]
+    sender = np.unique(source, return_inverse=True)[1]
+    created = np.zeros((sender.max() + 1, len(ends) + 1))
+    np.add.at(created, (sender, np.searchsorted(ends, time)), flits)
+    there = np.cumsum(created, axis=1)
+    windows = Windows(ends[None].astype(np.float64), np.ascontiguousarray((there / there[:, -1:])[:, :-1]))
+    rows = (np.zeros_like(row), source, packets.target[row], flits, np.ones_like(flits))
+    return float(_makespans(*rows, 1, length, network, router, windows)[0])
 
 
 def cycles_per_flit(packet_flits: int, network: Network, router: Router) -> float:
@@ -96,8 +119,8 @@ def cycles_per_flit(packet_flits: int, network: Network, router: Router) -> floa
 
 
 def _makespans(
-    phase: Ints, source: Ints, target: Ints, flits: Ints, packets: Ints, created: Ints, phases: int,
-    packet_flits: float, network: Network, router: Router,
+    phase: Ints, source: Ints, target: Ints, flits: Ints, packets: Ints, phases: int, packet_flits: float,
+    network: Network, router: Router, windows: Windows | None = None,
 ) -> NDArray[np.float64]:  # fmt: skip
     from . import fluid
     from .flows import Rows
@@ -117,25 +140,16 @@ def _makespans(
         flits.astype(np.float64),
         packets.astype(np.float64),
     )
-    phase_of = in_order[begin] // network.nodes
-    spread = _spread(phase, created, packets, order, begin, phase_of)
-    return fluid.makespans(service, wires, rows, phase_of, phases, spread)
-
-
-def _spread(phase: Ints, created: Ints, packets: Ints, order: Ints, begin: Ints, phase_of: Ints) -> NDArray[np.float64]:
-    """Cycles over which each sender has its packets; 0 where all are there at once.
-
-    Sources that send at the same moments block each other as in a burst, however long they rest in between. So the
-    more of them have a packet at a moment at which anyone has one, the less the time in between counts.
-    """
-    if (created == created[0]).all():
-        return np.zeros(len(begin))
-    of_sender = created[order]
-    spread = np.maximum.reduceat(of_sender, begin) - np.minimum.reduceat(of_sender, begin)
-    span = int(created.max()) + 1
-    moments = np.bincount(np.unique(phase * span + created) // span)
-    together = np.bincount(phase, packets) / (np.bincount(phase_of) * moments).clip(1)
-    return spread * (1 - together[phase_of]).clip(0)
+    if windows is None:
+        windows = Windows(np.zeros((phases, 0)), np.zeros((len(begin), 0)))
+    found = fluid.makespans(service, wires, rows, in_order[begin] // network.nodes, phases, *windows)
+    if np.isnan(found).any():
+        raise ChipError(
+            f"in phase {int(np.isnan(found).argmax())} packets may wait for each other in a circle of links: the "
+            "network may deadlock, and the analytic model has no answer. Use a routing without cycles (XY on a mesh, "
+            "or a tree)."
+        )
+    return found
 
 
 def _compiled(network: Network, router: Router, packet_flits: float) -> tuple[Service, Wires]:

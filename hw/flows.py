@@ -65,8 +65,6 @@ class Flows(NamedTuple):
     """[channels + 1] where the turns that leave each channel begin"""
     order: Ints
     """[channels] those nearest to the ejections first"""
-    out: Floats
-    """[channels] 1 for ejections"""
     injection: Ints
     """[sources] channel"""
     alone: Floats
@@ -211,11 +209,38 @@ def flows_of(s: Service, w: Wires, rows: Rows, first: int, last: int, turn_at: n
     for k in range(turns):
         turn_at[turn_id[k]], share_at[turn_id[k]] = -1, -1
         occupied[k] /= busy[k]
-    out = np.zeros(channels)
     for k in range(channels):
         channel_at[channel_id[k]] = -1
-        out[k] = channel_id[k] >= routers * ports
     return Flows(
         shares, turn[:number], before[:number], work, flits[:number], packets[:number], zero_load[:number],
-        from_channel, to_channel, occupied, starts, np.argsort(rank[:channels]), out, injection, alone, tail,
+        from_channel, to_channel, occupied, starts, np.argsort(rank[:channels]), injection, alone, tail,
     )  # fmt: skip
+
+
+@compiled_with_arrays
+def may_deadlock(f: Flows) -> bool:
+    """Whether channels wait for each other in a circle: something is left when those that wait for none are removed."""
+    channels = len(f.order)
+    waits_for = f.turns[1:] - f.turns[:-1]
+    starts = np.zeros(channels + 1, np.int64)
+    for t in range(len(f.enters)):
+        starts[f.enters[t] + 1] += 1
+    starts = np.cumsum(starts)
+    before, place = np.empty(len(f.enters), np.int64), starts[:-1].copy()
+    for t in range(len(f.enters)):
+        before[place[f.enters[t]]] = f.leaves[t]
+        place[f.enters[t]] += 1
+    free = np.empty(channels, np.int64)
+    many, seen = 0, 0
+    for c in range(channels):
+        if waits_for[c] == 0:
+            free[many] = c
+            many += 1
+    while seen < many:
+        for k in range(starts[free[seen]], starts[free[seen] + 1]):
+            waits_for[before[k]] -= 1
+            if waits_for[before[k]] == 0:
+                free[many] = before[k]
+                many += 1
+        seen += 1
+    return many < channels

@@ -11,7 +11,7 @@ import numpy as np
 
 from .arrays import Floats, Ints
 from .compiled import compiled_with_arrays
-from .flows import Flows, Rows, Wires, flows_of
+from .flows import Flows, Rows, Wires, flows_of, may_deadlock
 from .routes import port_towards
 from .service import Service, inject_cycles, link_cycles, source_cycles
 
@@ -22,30 +22,36 @@ SETTLED = 0.02
 TOGETHER = 0.1
 """flows whose ends differ by less than this share of the time so far end together"""
 FIRST_ROUNDS, ROUNDS = 8, 3
+"""of a burst, and after each of its flows' ends"""
+OPEN_ROUNDS = 60
+"""at most, of a window of open traffic: what is not in everyone's way must not count as if it were"""
+NOTHING = 1e-9
+"""share of a flow below which it counts as sent"""
 STEP = 0.4
 """of the way to the new rates that a round goes: inputs of one output react to each other, and must not swing"""
 
 
 @compiled_with_arrays
-def _turns(s: Service, largest: float, out: float) -> float:
+def _turns(s: Service, largest: float) -> float:
     """Time that packets occupy the VCs of a link, over that of packets from one input.
 
-    `largest` is the greatest share of one input; `out` is 1 for an ejection. Inputs with packets take turns, so two
-    packets in a row come from the same one only when it has more than half of them.
+    `largest` is the greatest share of one input. Inputs with packets take turns, so two packets in a row come from
+    the same one only when it has more than half of them.
     """
     same = max(0.0, 2 * largest - 1)
-    return same + (1 - same) * (s.alternate_out if out > 0 else s.alternate)
+    return same + (1 - same) * s.alternate
 
 
 @compiled_with_arrays
 def _rates(
-    s: Service, f: Flows, rates: np.ndarray, limit: np.ndarray, live: np.ndarray, waits: np.ndarray,
+    s: Service, f: Flows, rates: np.ndarray, most: np.ndarray, live: np.ndarray, waits: np.ndarray,
     capacity: np.ndarray, rounds: int,
 ) -> None:  # fmt: skip
-    """Find the rates of the live flows, shares of each flow per cycle, starting from those given, none above `limit`.
+    """Find the rates of the live flows, as shares of each flow per cycle, at most `most`, starting from those given.
 
     Kept from one call to the next: `waits` [turns], how long a packet waits for others at an output, in units of the
-    time it occupies it; `capacity` [channels], what a channel can carry, in cycles of work per cycle.
+    time it occupies its input alone, of which the others hold the output for the part `alternate` (a packet is routed
+    while it waits); `capacity` [channels], what a channel can carry, in cycles of work per cycle.
     """
     channels, turns = len(f.order), len(f.leaves)
     load = np.empty(turns)
@@ -70,10 +76,10 @@ def _rates(
                 claims[out] += own / inputs[into]
                 wasted[out] += share * (inputs[into] - own) / max(1.0, inputs[into])
                 largest[out] = max(largest[out], share)
-                waiting[out] += load[t] * (waits[t] + 0.5)
+                waiting[out] += s.alternate * load[t] * (waits[t] + 0.5)
         for t in range(turns):
             if load[t] > 0:
-                others = waiting[f.enters[t]] - load[t] * (waits[t] + 0.5)
+                others = waiting[f.enters[t]] - s.alternate * load[t] * (waits[t] + 0.5)
                 waits[t] = 0.5 * (waits[t] + others)
         for c in f.order:
             # By how much what the channel carries could grow; its turns keep their proportions.
@@ -85,16 +91,17 @@ def _rates(
                     factor = min(factor, max(fair, capacity[out] - used[out] + load[t]) / load[t])
                     blocked += load[t] * waits[t]
             if inputs[c] > 0:
-                factor = min(factor, 1 / (inputs[c] + blocked) if s.vcs == 1 else s.internal_speedup / inputs[c])
+                alone = inputs[c] + blocked * (1 + s.spill)
+                factor = min(factor, 1 / alone if s.vcs == 1 else s.internal_speedup / inputs[c])
             grows[c] = factor
             if used[c] > 0:
-                capacity[c] = min(1 / _turns(s, largest[c], f.out[c]), factor * used[c])
+                capacity[c] = min(1 / _turns(s, largest[c]), factor * used[c])
                 if s.vcs > 1:
                     switch = s.internal_speedup * (1 - LOST / s.input_speedup * wasted[c])
                     capacity[c] = min(capacity[c], switch * used[c] / held[c])
         change = 0.0
         for source in live:
-            new = min(limit[source], rates[source] * grows[f.injection[source]])
+            new = min(most[source], rates[source] * grows[f.injection[source]])
             change = max(change, abs(new / rates[source] - 1))
             rates[source] += STEP * (new - rates[source])
         if change < SETTLED:
@@ -102,38 +109,48 @@ def _rates(
 
 
 @compiled_with_arrays
-def _drain(s: Service, f: Flows, spread: np.ndarray) -> float:
-    """Cycles until the last packet is out when sources and channels are coupled at every moment.
-
-    A source has its packets evenly over `spread` cycles; while it has sent all there are, it cannot be faster.
-    """
-    sources = len(f.alone)
-    limit, left = np.empty(sources), np.ones(sources)
-    for source in range(sources):
-        limit[source] = 1 / max(f.alone[source], spread[source])
-    rates = limit.copy()
-    waits, capacity = np.zeros(len(f.leaves)), np.ones(len(f.order))
-    live = np.arange(sources)
-    # First guess: nothing is overloaded.
+def _guess(f: Flows, rates: np.ndarray, most: np.ndarray, live: np.ndarray) -> None:
+    """Rates to start from: as if each flow met its most crowded channel alone."""
     load = np.zeros(len(f.order))
-    for source in range(sources):
+    for source in live:
         for k in range(f.shares[source], f.shares[source + 1]):
-            load[f.enters[f.turn[k]]] += rates[source] * f.work[k]
-    for source in range(sources):
+            load[f.enters[f.turn[k]]] += most[source] * f.work[k]
+    for source in live:
         crowd = 1.0
         for k in range(f.shares[source], f.shares[source + 1]):
             crowd = max(crowd, load[f.enters[f.turn[k]]])
-        rates[source] /= crowd
-    now, end, rounds = 0.0, 0.0, FIRST_ROUNDS
+        rates[source] = most[source] / crowd
+
+
+@compiled_with_arrays
+def _drain(s: Service, f: Flows, ends: np.ndarray, arrived: np.ndarray) -> float:
+    """Cycles until the last packet is out when sources and channels are coupled at every moment.
+
+    `arrived` [sources, windows] is the share of each flow that is there at the end of each window, `ends` [windows];
+    without windows all is there at once. In a window a source offers what it has, evenly; then the rest drains.
+    """
+    sources = len(f.alone)
+    rates, left, most = np.zeros(sources), np.ones(sources), 1 / f.alone
+    waits, capacity = np.zeros(len(f.leaves)), np.ones(len(f.order))
+    now = 0.0
+    for window in range(len(ends)):
+        cycles = ends[window] - now
+        demand = np.minimum(most, (arrived[:, window] - 1 + left) / cycles)
+        live = np.flatnonzero(demand * cycles > NOTHING)
+        _guess(f, rates, demand, live)
+        _rates(s, f, rates, demand, live, waits, capacity, OPEN_ROUNDS)
+        for source in live:
+            left[source] = max(0.0, left[source] - rates[source] * cycles)
+        now = ends[window]
+    live = np.flatnonzero(left > NOTHING)
+    _guess(f, rates, most, live)
+    end, rounds = now, FIRST_ROUNDS
     while len(live) > 0:
-        _rates(s, f, rates, limit, live, waits, capacity, rounds)
+        _rates(s, f, rates, most, live, waits, capacity, rounds)
         rounds = ROUNDS
         step = np.inf
         for flow in live:
             step = min(step, left[flow] / rates[flow])
-            gains = rates[flow] * spread[flow] - 1  # faster than packets come: until none waits
-            if gains > 0 and now < spread[flow]:
-                step = min(step, max(now - (1 - left[flow]) * spread[flow], TOGETHER * now) / gains)
         together = step + TOGETHER * (now + step)
         kept = 0
         for k in range(len(live)):
@@ -147,15 +164,12 @@ def _drain(s: Service, f: Flows, spread: np.ndarray) -> float:
                 kept += 1
         live = live[:kept]
         now += step
-        for flow in live:
-            waiting = now - (1 - left[flow]) * spread[flow] > TOGETHER * now
-            limit[flow] = 1 / f.alone[flow] if waiting else 1 / max(f.alone[flow], spread[flow])
     return end
 
 
 @compiled_with_arrays
-def _makespan(s: Service, f: Flows, spread: np.ndarray) -> float:
-    """Cycles until the last packet of a phase is out; `spread` as in `_drain`.
+def _makespan(s: Service, f: Flows, ends: np.ndarray, arrived: np.ndarray) -> float:
+    """Cycles until the last packet of a phase is out.
 
     Buffers uncouple sources from the busiest link: the flits that can wait before it leave at its full rate. Between
     the time with as much as that (`at_link`) and the coupled time we go by their share of its flits.
@@ -170,7 +184,7 @@ def _makespan(s: Service, f: Flows, spread: np.ndarray) -> float:
     for t in range(len(by_turn)):
         largest[f.enters[t]] = max(largest[f.enters[t]], by_turn[t] / load[f.enters[t]])
     for c in range(channels):
-        load[c] *= _turns(s, largest[c], f.out[c])
+        load[c] *= _turns(s, largest[c])
     busiest = np.argmax(load)
     through, packets, latency = 0.0, 0.0, 0.0
     for k in range(len(f.turn)):
@@ -194,15 +208,20 @@ def _makespan(s: Service, f: Flows, spread: np.ndarray) -> float:
         serial += f.alone[source] + f.tail[source]
     if s.circles:
         return max(alone, at_link)
-    coupled = min(
-        _drain(s, f, spread), serial + spread.max()
-    )  # sharing never takes longer than one source after the other
-    return max(alone, at_link, free * at_link + (1 - free) * coupled)
+    last = ends[-1] if len(ends) > 0 else 0.0
+    # Sharing never takes longer than one source after the other.
+    coupled = min(_drain(s, f, ends, arrived), last + serial)
+    return max(alone, at_link, free * max(at_link, last) + (1 - free) * coupled)
 
 
 @compiled_with_arrays
-def makespans(s: Service, w: Wires, rows: Rows, phase_of: Ints, phases: int, spread: Floats) -> Floats:
-    """Cycles of every phase; `phase_of` [senders] ascends, and each has its packets over `spread` [senders] cycles."""
+def makespans(s: Service, w: Wires, rows: Rows, phase_of: Ints, phases: int, ends: Floats, arrived: Floats) -> Floats:
+    """Cycles of every phase; `phase_of` [senders] ascends.
+
+    `arrived` [senders, windows]: the share of a sender's packets that is there at the end of each window of its phase,
+    `ends` [phases, windows] in cycles. Without windows all are there at the beginning. NaN for a phase whose packets
+    may wait for each other in a circle: back-pressure has no end to start from, and the network may deadlock.
+    """
     routers, ports = w.neighbour.shape
     turn_at, share_at = np.full(routers * ports * ports, -1), np.full(routers * ports * ports, -1)
     channel_at, row_of = np.full(2 * routers * ports, -1), np.full(len(w.routing.node_router), -1)
@@ -213,7 +232,10 @@ def makespans(s: Service, w: Wires, rows: Rows, phase_of: Ints, phases: int, spr
         while last < len(phase_of) and phase_of[last] == phase_of[first]:
             last += 1
         f = flows_of(s, w, rows, first, last, turn_at, share_at, channel_at, row_of)
-        cycles[phase_of[first]] = _makespan(s, f, spread[first:last])
+        if len(w.routing.second_way) == 1 and not s.circles and may_deadlock(f):  # only on a graph of its own kind
+            cycles[phase_of[first]] = np.nan
+        else:
+            cycles[phase_of[first]] = _makespan(s, f, ends[phase_of[first]], arrived[first:last])
         first = last
     return cycles
 

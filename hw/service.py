@@ -34,8 +34,8 @@ class Service(NamedTuple):
     input_speedup: float
     alternate: float
     """time that a packet occupies a link when the next comes from another input, over that when it does not"""
-    alternate_out: float
-    """the same on the way out of the network, where credits are back sooner"""
+    spill: float
+    """with one VC: for how much of the time that a packet waits at the front its buffer is full and stops the link"""
     circles: bool
     """channels may wait for each other in a circle, but for classes of VCs: back-pressure has no end to start from"""
 
@@ -49,34 +49,29 @@ def service_of(router: Router, network: Network, packet_flits: float) -> Service
     batch = (router.routing_delay - 1) / 2 if router.num_vcs > 1 and router.routing_delay > 1 else 0.0
     head = 1 + (front - 1) / speed + batch
     round_trip = 3 + router.credit_delay + router.crossbar_delay + front / speed + batch
-    head_wait = (front - router.sw_alloc_delay) / speed
+    credits = packet_flits * round_trip / router.vc_buf_size
     vcs = max(1, router.num_vcs // network.vc_classes)
-
-    def alternate(round_trip: float) -> float:
-        """As link_cycles; between packets from different inputs only allocation is left."""
-        # A head that waits for a batch of several VCs to be routed is not routed while another is sent.
-        if router.wait_for_tail_credit or (vcs > 1 and router.routing_delay > 1):
-            return 1.0
-        credits = packet_flits * round_trip / router.vc_buf_size
-        turn, same = (
-            max(packet_flits, max((packet_flits * router.sw_alloc_delay + stage - 1) / speed, credits) / vcs)
-            for stage in (allocation, front)
-        )
-        return turn / same
-
+    turn, same = (
+        # As link_cycles; between packets from different inputs only allocation is left.
+        max(packet_flits, max((packet_flits * router.sw_alloc_delay + stage - 1) / speed, credits) / vcs)
+        for stage in (allocation, front)
+    )
+    # A head that waits for a batch of several VCs to be routed is not routed while another is sent.
+    waits = router.wait_for_tail_credit or (vcs > 1 and router.routing_delay > 1)
+    alternate = 1.0 if waits else turn / same
     return Service(
         vcs=float(vcs),
         buffer=float(router.vc_buf_size),
         head=head,
-        head_wait=head_wait,
+        head_wait=(front - router.sw_alloc_delay) / speed,
         round_trip=round_trip,
         hop=float(router.zero_load_cycles(1, 1) - router.zero_load_cycles(0, 1)),
         switch=float(router.sw_alloc_delay),
         tail_credit=float(router.wait_for_tail_credit),
         internal_speedup=speed,
         input_speedup=float(router.input_speedup),
-        alternate=alternate(round_trip),
-        alternate_out=alternate(round_trip - head_wait),
+        alternate=alternate,
+        spill=1 / (1 + router.vc_buf_size / packet_flits),
         circles=network.vc_classes > 1,
     )
 

@@ -20,6 +20,9 @@ from .traffic import Packets
 MOST_PACKETS = 1 << 29
 """A flit is a packet number and two flags in 32 bits."""
 
+MOST_FLIT_HOPS = 10**10
+"""About half an hour."""
+
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
@@ -63,8 +66,8 @@ def simulate(packets: Packets, network: Network, router: Router) -> Simulation:
     """Send `packets` through `network` and wait for the last one.
 
     Packets of one source leave in the order of creation, equal times in the given order, one flit per cycle at most.
-    Raises ChipError for a source or target outside the network, too few VCs for the network's classes, and when the
-    network deadlocks.
+    Raises ChipError for a source or target outside the network, too few VCs for the network's classes, more
+    than `MOST_FLIT_HOPS`, buffers or delays that no memory holds, and when the network deadlocks.
     """
     for name, nodes in (("source", packets.source), ("target", packets.target)):
         outside = (nodes < 0) | (nodes >= network.nodes)
@@ -77,6 +80,12 @@ def simulate(packets: Packets, network: Network, router: Router) -> Simulation:
     count = len(packets.time)
     if count > MOST_PACKETS:
         raise ChipError(f"{count} packets are too many for one simulation: at most {MOST_PACKETS}. Split the trace.")
+    links = network.hops(packets.source, packets.target) + 1.0
+    if (many := float((packets.flits * links).sum())) > MOST_FLIT_HOPS:
+        raise ChipError(
+            f"{many:.2g} flits times links are too many for one simulation: at most {MOST_FLIT_HOPS:.0e}. Send fewer "
+            "flits, or use the analytic model."
+        )
     if router.num_vcs < network.vc_classes:
         raise ChipError(
             f"{router.num_vcs} VCs cannot be divided into the {network.vc_classes} classes that keep this network free "

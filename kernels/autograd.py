@@ -114,6 +114,9 @@ class GradWeight(_Form):
 
 def forward(x: Tensor, weight: Tensor, call: Call, bias: Tensor | None, activation: str) -> Tensor:
     """The op. The activation must be "none" where a gradient is wanted."""
+    compiling = torch.compiler.is_compiling()
+    if not (torch.is_grad_enabled() or compiling or torch._C._are_functorch_transforms_active()):
+        return call.forward(x, weight, bias, activation)  # Function.apply alone takes 60 us
     return Forward.apply(x, weight, call, bias, activation)  # type: ignore[no-untyped-call]
 
 

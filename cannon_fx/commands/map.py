@@ -37,13 +37,11 @@ class Map(NetworkOptions):
         return self.model is None and self.network_csv is None
 
     def run(self) -> None:
-        """Prints the plan's summary and dry run, and writes the exports. Raises CannonError, ChipError."""
+        """Prints the plan's summary and writes the exports. Raises CannonError, ChipError."""
         from cannon_fx.compile import plan
-        from cannon_fx.dry_run import dry_run
         from cannon_fx.errors import RunError
         from cannon_fx.exports import Export
         from cannon_fx.plan_exports import PLAN_FORMATS
-        from cannon_fx.summary import summary
 
         exports = Export.parse(self.export, PLAN_FORMATS)
         if self.dialect and not self.network_csv:
@@ -52,8 +50,7 @@ class Map(NetworkOptions):
         mapping = self.mapping()
         found = plan(model, sample, **mapping | {"targets": mapping["targets"] or None})
         interruptible(partial(Export.write_all, exports, found))
-        width, cost = shutil.get_terminal_size((110, 0)).columns, found.cost(self.latency)
-        sys.stdout.write(summary(found, cost, width) + dry_run(found, cost, width))
+        sys.stdout.write(found.summary(shutil.get_terminal_size((110, 0)).columns, self.latency))
 
     def _table(self) -> tuple[nn.Module, Tensor]:
         import torch

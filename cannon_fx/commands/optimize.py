@@ -7,10 +7,11 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from cannon_fx.commands import say
 from cannon_fx.commands.mapping import DEMO_MODEL, MappingOptions
+from cannon_fx.methods import Method
 
 if TYPE_CHECKING:
     from cannon_fx.config import RunConfig
@@ -22,16 +23,20 @@ class Optimize(MappingOptions):
 
     budget: str = "energy/3"
     """energy/3, latency/2, edp/6, or an absolute value such as energy=120000 (pJ)"""
-    methods: tuple[Literal["dense", "cost-blind", "cannon"], ...] | None = None
+    methods: tuple[Method, ...] | None = None
     """what to compare, each retrained for the same epochs (dense and cannon; for the demo all three)"""
     epochs: int = 40
     """epochs of each method, half to reach the budget, half to fine-tune"""
     dense_epochs: int | None = None
     """epochs to train the dense network first (0; for the demo 20)"""
+    base_weights: Path | None = None
+    """a state_dict to begin with, .safetensors or written by torch.save"""
     batch_size: int = 64
     """samples per step"""
     learning_rate: float = 0.05
     """of SGD with Nesterov momentum 0.9"""
+    bfloat16: bool = False
+    """train with bfloat16 autocast and channels last; weights and evaluation stay float32"""
     device: str = "cpu"
     """cpu, cuda, cuda:1, …"""
     seed: int = 0
@@ -60,7 +65,9 @@ class Optimize(MappingOptions):
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             device=self.device,
+            bfloat16=self.bfloat16,
             seed=self.seed,
+            base_weights=None if self.base_weights is None else str(self.base_weights),
         )
 
     def run(self) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import importlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -45,6 +45,13 @@ class ImageData:
         for tensor in (self.train.images, self.train.labels, self.test.images, self.test.labels):
             digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
+
+
+def hold_out(data: ImageData) -> tuple[ImageData, Split]:
+    """The data set with every tenth train image taken out, and those: to choose by, without the test images."""
+    held = torch.arange(len(data.train), device="cpu") % 10 == 0
+    rest, taken = (Split(data.train.images[chosen], data.train.labels[chosen]) for chosen in (~held, held))
+    return replace(data, train=rest), taken
 
 
 def open_file(path: Path) -> BinaryIO:

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from cannon_fx.hw.arrays import Ints
 from cannon_fx.passes.home_calls import Transfer
-from cannon_fx.passes.home_tensors import CONSTANT, narrowed, uniform
+from cannon_fx.passes.home_tensors import CONSTANT, active, narrowed, uniform
 from cannon_fx.plans import Move
+
+WALKED = 1 << 14
+"""Elements up to which a table is walked; in a larger one equal slices are found and counted first."""
 
 
 def move(node: str, op: str, transfers: Sequence[Transfer], by_rule: bool = True) -> Move | None:
@@ -38,30 +41,34 @@ def move(node: str, op: str, transfers: Sequence[Transfer], by_rule: bool = True
 def count(transfer: Transfer) -> tuple[Ints, Ints]:
     """(source, target) tiles [2, k] and elements [k] that go from the one to the other."""
     home = transfer.source[(None,) * (transfer.target.dim() - transfer.source.dim())]
-    # What is counted once per tile: an element, or what a tile makes of its elements along the combined dimensions.
-    shape = [1 if d in transfer.combined else size for d, size in enumerate(home.shape)]
     source, target = torch.broadcast_tensors(home, transfer.target)
-    if not source.numel():
+    if not source.numel() or not active(home):
         return np.zeros((2, 0), np.int64), np.zeros(0, np.int64)
-    weights = [torch.tensor([size if own > 1 else 1]) for size, own in zip(source.shape, shape, strict=True)]
+    # What goes once per tile: an element, or what a tile makes of its elements along the combined dimensions.
+    own = [size > 1 and d not in transfer.combined for d, size in enumerate(home.shape)]
+    weights = [torch.tensor([size if alone else 1]) for size, alone in zip(source.shape, own, strict=True)]
     still = [d for d in range(source.dim()) if uniform(source, d) and uniform(target, d)]
     source, target = narrowed(source, still), narrowed(target, still)
-    for dimension in set(range(source.dim())) - set(still):
-        kept, counts = _distinct(source, target, dimension)
+    for dimension in sorted(set(range(source.dim())) - set(still)):
+        size = source.shape[dimension]
+        kept, counts = torch.arange(size), torch.ones(size, dtype=torch.int64)
+        if source.numel() > WALKED:
+            kept, counts = _distinct(source, target, dimension)
         source, target = source.index_select(dimension, kept), target.index_select(dimension, kept)
-        weights[dimension] = counts if shape[dimension] > 1 else torch.ones(1, dtype=torch.int64)
+        weights[dimension] = counts if own[dimension] else torch.ones(1, dtype=torch.int64)
     moving = (source != target) & (source != CONSTANT) & (target != CONSTANT)
-    identity = (
-        torch.arange(int(np.prod([len(w) for w in weights]))).view([len(w) for w in weights]).expand(moving.shape)
-    )
+    shape = [len(counts) for counts in weights]
     weight = torch.ones((), dtype=torch.int64)
     for dimension, counts in enumerate(weights):
-        weight = weight * counts.view([-1 if d == dimension else 1 for d in range(len(weights))])
-    once = torch.stack([identity[moving], source[moving].long(), target[moving].long()]).unique(dim=1).numpy()
-    pairs, place = np.unique(once[1:], axis=1, return_inverse=True)
-    elements = np.zeros(pairs.shape[1], np.int64)
-    np.add.at(elements, place.ravel(), weight.ravel().numpy()[once[0]])
-    return pairs, elements
+        weight = weight * counts.view([-1 if d == dimension else 1 for d in range(len(shape))])
+    identity = torch.arange(weight.numel()).view(shape).expand(moving.shape)[moving].numpy()
+    ends = np.stack([source[moving].numpy(), target[moving].numpy()]).astype(np.int64) - CONSTANT
+    tiles = int(ends.max(initial=0)) + 1
+    once = np.unique((identity * tiles + ends[0]) * tiles + ends[1])
+    pairs, place = np.unique(once % tiles**2, return_inverse=True)
+    elements = np.zeros(len(pairs), np.int64)
+    np.add.at(elements, place, weight.ravel().numpy()[once // tiles**2])
+    return np.stack(np.divmod(pairs, tiles)) + CONSTANT, elements
 
 
 def _distinct(source: Tensor, target: Tensor, dimension: int) -> tuple[Tensor, Tensor]:

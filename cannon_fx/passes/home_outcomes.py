@@ -53,10 +53,11 @@ def leave(call: Call, outcome: Outcome, homes: dict[Node, Any]) -> None:
         homes[base] = homes[base].clone(memory_format=torch.contiguous_format)
         shared = {base}
         for node in list(homes):  # in the graph's order
-            if _is_view(node) and node.args[0] in shared:
+            view = Call(node, homes)
+            if _is_view(node) and view.nodes[0] in shared:
                 shared.add(node)
-                again = None if _is_in_place(node) else outcome_of(Call(node, homes))
-                homes[node] = again.homes if again else homes[node.args[0]]
+                again = None if _is_in_place(node) else outcome_of(view)
+                homes[node] = again.homes if again else homes[view.nodes[0]]
         homes[written].copy_(outcome.homes)
 
 

@@ -15,6 +15,7 @@ from torch._ops import OpOverload
 
 from cannon_fx.passes.home_calls import Rule
 from cannon_fx.passes.home_rules_lines import (
+    folded,
     given,
     group_normalised,
     indexed,
@@ -24,9 +25,9 @@ from cannon_fx.passes.home_rules_lines import (
     normalized_shape,
     picked,
     pixels,
+    reduced,
     together,
 )
-from cannon_fx.passes.home_rules_lines import reduced as reduction
 from cannon_fx.passes.home_rules_products import (
     added_product,
     attention,
@@ -42,9 +43,11 @@ from cannon_fx.passes.home_rules_still import (
     looked_up,
     made_here,
     moved_as,
+    padded,
     pointwise,
     rearranged,
     reshaped,
+    restrided,
     spread,
     stacked,
     still,
@@ -56,7 +59,7 @@ aten = torch.ops.aten
 RESHAPES = (aten.view, aten.reshape, aten._unsafe_view, aten.flatten, aten.unflatten, aten.view_as, aten.reshape_as)
 
 REARRANGED = (
-    *(aten.repeat, aten.repeat_interleave, aten.constant_pad_nd, aten.pad, aten.reflection_pad1d),
+    *(aten.repeat, aten.repeat_interleave, aten.reflection_pad1d),
     *(aten.reflection_pad2d, aten.reflection_pad3d, aten.replication_pad1d, aten.replication_pad2d),
     *(aten.replication_pad3d, aten.pixel_shuffle, aten.pixel_unshuffle, aten.channel_shuffle),
     *(aten.im2col, aten.tril, aten.triu, aten.diag_embed, aten.slice_scatter, aten.select_scatter, aten.rot90),
@@ -86,7 +89,10 @@ WINDOWS = (
     *(aten._upsample_bilinear2d_aa, aten._upsample_bicubic2d_aa),
 )
 
-LINES = (aten.cumsum, aten.cumprod, aten.sort, aten.topk, aten.argsort, aten._fft_c2c, aten._fft_r2c, aten._fft_c2r)
+LINES = (
+    *(aten.cumsum, aten.cumprod, aten.cummax, aten.cummin, aten.sort, aten.topk, aten.argsort, aten.median),
+    *(aten.kthvalue, aten.mode, aten._fft_c2c, aten._fft_r2c, aten._fft_c2r),
+)
 
 CONVOLUTIONS = (
     *(aten.conv1d, aten.conv2d, aten.conv3d, aten.convolution),
@@ -97,7 +103,9 @@ RULES: dict[Any, Rule] = (
     {operator.getitem: moved_as(operator.getitem)}
     | dict.fromkeys(RESHAPES, reshaped)
     | {op: rearranged(op) for op in REARRANGED}
+    | {aten.pad: padded, aten.constant_pad_nd: padded}
     | {aten.cat: joined, aten.concat: joined, aten.stack: stacked, aten.copy: assigned}
+    | {aten.as_strided: restrided}
     | {aten.roll: turned(aten.roll), aten.flip: turned(aten.flip)}
     | dict.fromkeys(STILL, still)
     | dict.fromkeys(MADE_HERE, made_here)
@@ -105,7 +113,7 @@ RULES: dict[Any, Rule] = (
     | {aten.where: chosen, aten.embedding: looked_up, aten.one_hot: spread, aten.view_as_real: spread}
     | dict.fromkeys(WINDOWS, together(named))
     | dict.fromkeys(LINES, together(given))
-    | {aten.view_as_complex: together(last(1))}
+    | {aten.view_as_complex: together(last(1)), aten.col2im: folded}
     | dict.fromkeys((aten.softmax, aten._softmax, aten.log_softmax, aten._log_softmax), normalised(2))
     | dict.fromkeys((aten.layer_norm, aten.native_layer_norm), normalised(2, normalized_shape))
     | {aten.rms_norm: normalised(1, normalized_shape), aten.group_norm: group_normalised}
@@ -133,7 +141,7 @@ def rule_for(op: Any) -> Rule | None:
     if torch.Tag.pointwise in op.tags:
         return pointwise
     if torch.Tag.reduction in op.tags:
-        return reduction
+        return reduced
     if any(r.alias_info is not None and not r.alias_info.is_write for r in op._schema.returns):
         return moved_as(op)
     if torch.Tag.inplace_view in op.tags:

@@ -112,6 +112,13 @@ def group_normalised(call: Call) -> Outcome | None:
     return Outcome(home.flatten(1, 2), transfers)
 
 
+def folded(call: Call) -> Outcome | None:
+    """col2im sums patches [batch, channels x taps, patches] to an image: a line is all that a channel is made of."""
+    operand, channels = call.operands[0], call.value.shape[1]
+    begins, transfers = gather(Operand(operand.node, operand.home.unflatten(1, (channels, -1))), [2, 3])
+    return Outcome(begins.expand(call.value.shape), transfers)
+
+
 def picked(call: Call) -> Outcome | None:
     """gather, index_select: nobody knows which elements, so the line comes together; the indices go there."""
     operand, dimension = call.operands[0], call.get("dim")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cannon_fx.passes.home_calls import Call, Operand, Outcome, Rule, Transfer
@@ -32,9 +33,26 @@ def rearranged(op: Callable[..., Any]) -> Rule:
     return rule
 
 
+def padded(call: Call) -> Outcome | None:
+    """What a pad adds is constant, or copies of the border."""
+    mode = call.get("mode") or "constant"
+    home = F.pad((call.args[0] - CONSTANT).double(), call.get("pad"), mode)
+    return Outcome(compact(home.to(torch.int32) + CONSTANT))
+
+
 def reshaped(call: Call) -> Outcome | None:
     """The same elements in the same order under another shape."""
+    if call.args[0].numel() != call.value.numel():  # bytes read as another type
+        return None
     return Outcome(reshape(call.args[0], call.value.shape))
+
+
+def restrided(call: Call) -> Outcome | None:
+    """as_strided reads memory, which is laid out as the value is; only where that is in order."""
+    value = call.nodes[0].meta["val"]
+    if not value.is_contiguous() or value.storage_offset():
+        return None
+    return Outcome(torch.as_strided(call.args[0].contiguous(), *call.args[1:], **call.kwargs))
 
 
 def joined(call: Call) -> Outcome | None:
@@ -62,7 +80,10 @@ def turned(op: Callable[..., Any]) -> Rule:
 
 def still(call: Call) -> Outcome | None:
     """Every element stays where it is: casts, copies, dropout, normalisation with stored statistics."""
-    return Outcome(call.every(call.args[0]))
+    home = call.args[0]
+    if isinstance(call.value, (list, tuple)):  # with a mask of the same shape, or empty statistics
+        return Outcome([home if item.shape == home.shape else filled(item, CONSTANT) for item in call.value])
+    return Outcome(home.expand(call.value.shape))
 
 
 def made_here(call: Call) -> Outcome | None:

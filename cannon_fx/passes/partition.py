@@ -28,6 +28,8 @@ OTHER_WEIGHT_OPS: dict[object, str] = {
 }
 """Ops that also multiply by weights, or read them, when an operand is a parameter; and why that is not mapped."""
 
+UNRUN = "does not run in eval mode"
+
 
 @dataclass(frozen=True)
 class Site:
@@ -149,8 +151,9 @@ class Partition:
                 continue
             layers.append(self._split(same[0], first_tile, plan))
             first_tile += layers[-1].tiles
+        ran = {_runs(node) for node in plan.exported.graph.nodes}
         unmapped += [
-            Unmapped(name, "does not run in eval mode")
+            Unmapped(name, f"{type(module).__name__} multiplies in a way of its own" if name in ran else UNRUN)
             for name, module in modules.items()
             if is_matrix(module) and name and name not in classes
         ]

@@ -14,6 +14,7 @@ from cannon_fx.hw.errors import ChipError
 from cannon_fx.hw.objective import Objective
 from cannon_fx.hw.optimise import Method, optimise
 from cannon_fx.hw.placement import Order, Placement, place
+from cannon_fx.hw.transfers import Transfers
 from cannon_fx.plans import Plan
 
 PlacementOrder = Order | Method
@@ -34,36 +35,36 @@ class Place:
     seed: int = 0
 
     def __call__(self, plan: Plan) -> Plan:
+        return replace(plan, placement=self.placement(plan, all_transfers(plan, plan.keep())[0]))
+
+    def placement(self, plan: Plan, transfers: Transfers) -> Placement:
+        """Where the plan's tiles go when these are the transfers of one inference."""
         curves, methods = get_args(Order), get_args(Method)
         if self.order not in curves + methods:
             raise ChipError(f"unknown placement order {self.order!r}: choose one of {', '.join(curves + methods)}.")
         if self.order in curves:
-            return replace(plan, placement=place(plan.chip, plan.tiles, cast(Order, self.order)))
-        return replace(plan, placement=self.optimised(plan, cast(Method, self.order)))
-
-    def optimised(self, plan: Plan, method: Method) -> Placement:
-        """The placement by an optimiser."""
+            return place(plan.chip, plan.tiles, cast(Order, self.order))
         starts = [place(plan.chip, plan.tiles, curve) for curve in get_args(Order)]
         network, grid = starts[0].network, starts[0].grid
         if network.nodes > MOST_NODES:
             raise ChipError(
-                f"order {method!r} is for chips of up to {MOST_NODES} nodes, and this one has {network.nodes}. "
+                f"order {self.order!r} is for chips of up to {MOST_NODES} nodes, and this one has {network.nodes}. "
                 "Choose hilbert, or a chip with fewer and larger tiles."
             )
         ends = np.arange(network.nodes)[:, None], np.arange(network.nodes)
         cost = energy_pj(plan.chip, network.hops(*ends) + 1, network.pitches(*ends), network.crossings(*ends))
-        flits = flits_between(plan)
+        flits = flits_between(plan, transfers)
         objective = Objective(flits, cost)
         start = min((placement.node for placement in starts), key=objective)
+        method = cast(Method, self.order)
         return Placement(network, grid, optimise(flits, cost, start, method, seed=self.seed).node)
 
 
-def flits_between(plan: Plan) -> NDArray[np.float64]:
+def flits_between(plan: Plan, transfers: Transfers) -> NDArray[np.float64]:
     """Flits from every tile to every other in one inference, [tiles + 1, tiles + 1]; the last is the port.
 
     Every row of a multicast counts as a unicast: a tree's links depend on the placement that is looked for.
     """
-    transfers, _ = all_transfers(plan, plan.keep())
     flits = np.zeros((plan.tiles + 1, plan.tiles + 1))
     np.add.at(flits, (transfers.source, transfers.target), transfers.flits(plan.chip.noc.flit_bits))
     return flits

@@ -12,6 +12,7 @@ from cannon_fx.report.numbers import known
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Matplotlib draws with these stand-ins; afterwards they become the page's own colours.
 INK = "#010203"
@@ -65,6 +66,7 @@ def line_figure(rows: Sequence[Record], methods: Sequence[str], key: str, budget
     import matplotlib  # here, because it is slow to import and most callers never draw
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     # The salt makes the ids repeatable, and different from those of the page's other figure.
     with matplotlib.rc_context({"svg.hashsalt": f"cannon_fx {key}", "svg.fonttype": "none", "font.size": 10}):
@@ -78,14 +80,20 @@ def line_figure(rows: Sequence[Record], methods: Sequence[str], key: str, budget
             _line(axes, own, method, series_number(method, methods), key, divisor)
         if budget is not None:
             axes.axhline(budget / divisor, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), label="budget")
-        _dress(axes, "accuracy (%)" if key == "accuracy" else f"communication energy ({unit})")
+        dress(axes, "epoch", "accuracy (%)" if key == "accuracy" else f"communication energy ({unit})")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if key == "accuracy":
             axes.set_ylim(*(limit / divisor for limit in settled_range(rows, key)))
         else:
             axes.set_ylim(bottom=0)
-        out = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(out, format="svg", transparent=True, metadata=nothing)
+        return to_svg(figure)
+
+
+def to_svg(figure: Figure) -> str:
+    """The figure in the page's colours and font."""
+    out = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(out, format="svg", transparent=True, metadata=nothing)
     return follow_theme(out.getvalue())
 
 
@@ -121,12 +129,10 @@ def _line(axes: Axes, rows: Sequence[Record], method: str, number: int, key: str
         axes.plot(*start, marker="o", markersize=5, color=SERIES[number], linestyle="none")
 
 
-def _dress(axes: Axes, label: str) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_xlabel("epoch", color=INK)
-    axes.set_ylabel(label, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+def dress(axes: Axes, x_label: str, y_label: str) -> None:
+    """Labels, thin spines, a legend above."""
+    axes.set_xlabel(x_label, color=INK)
+    axes.set_ylabel(y_label, color=INK)
     axes.tick_params(colors=INK, length=3, width=0.6)
     axes.grid(axis="y", color=INK, alpha=0.15, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

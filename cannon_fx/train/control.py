@@ -14,7 +14,7 @@ from cannon_fx.errors import RunError
 from cannon_fx.modules import BlockSparse
 from cannon_fx.plans import Keep, Plan
 from cannon_fx.train.budget import Budget, measure
-from cannon_fx.train.landing import Importance, check_feasible, land, price_list
+from cannon_fx.train.landing import Importance, Pricing, check_feasible, land, price_list
 from cannon_fx.train.penalty import Penalty, effective_rate
 
 UPDATES = 50
@@ -37,7 +37,7 @@ class BudgetControl:
     """
 
     def __init__(
-        self, plan: Plan, modules: Mapping[str, BlockSparse], budget: Budget, steps: int, cost_blind: bool = False
+        self, plan: Plan, modules: Mapping[str, BlockSparse], budget: Budget, steps: int, pricing: Pricing = "energy"
     ) -> None:
         self.plan, self.modules, self.budget, self.steps = plan, modules, budget, steps
         if steps < 1:
@@ -50,7 +50,7 @@ class BudgetControl:
         dense = cost(plan, plan.full())
         self.dense, self.limit = self._measure(dense), budget.limit(dense)
         check_feasible(plan, budget.metric, self.limit)
-        self.prices = price_list(plan, cost_blind)
+        self.prices = price_list(plan, pricing)
         self.penalty = Penalty(plan, modules, self.prices)
         self.step = 0
         self.taylor = {name: torch.zeros(m.pattern.shape, device=m.weight.device) for name, m in modules.items()}
@@ -59,6 +59,16 @@ class BudgetControl:
     def landed(self) -> bool:
         """True once the masks are final."""
         return self.step >= self.steps
+
+    @property
+    def strength(self) -> float:
+        """Of the penalty."""
+        return self.penalty.strength
+
+    def cost(self) -> Cost:
+        """Without the connections that are exactly zero now, cut or not."""
+        alive = self.penalty.alive()
+        return cost(self.plan, {name: m.pattern.keep.numpy() & alive[name] for name, m in self.modules.items()})
 
     def regularizer(self) -> torch.Tensor:
         """The penalty's value, without gradient (step_ minimises it); 0 once landed."""

@@ -9,8 +9,9 @@ importance per price as long as the exact cost, whole flits and all, stays withi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,14 +57,36 @@ def bundles_of(index: int, layer: Layer, price: Prices, importance: NDArray[np.f
     return found
 
 
-def equal_prices(layer: Layer) -> Prices:
-    """Every connection costs the same: what a cost-blind method believes."""
+Pricing = Literal["energy", "distance", "equal"]
+"""What a method takes a connection to cost: its energy, the links it crosses, or the same for all (cost-blind)."""
+
+
+def equal_prices(plan: Plan, layer: Layer) -> Prices:
+    """Every connection costs the same."""
     return Prices(np.ones((layer.column_blocks, layer.groups)), np.zeros((layer.column_blocks, layer.row_blocks)))
 
 
-def price_list(plan: Plan, cost_blind: bool = False) -> dict[str, Prices]:
-    """Per layer name, what connections cost, or what a cost-blind method takes them to cost."""
-    return {layer.name: equal_prices(layer) if cost_blind else prices(plan, layer) for layer in plan.layers}
+def distance_prices(plan: Plan, layer: Layer) -> Prices:
+    """A connection costs the links between its input's homes and its tile, on average over its elements."""
+    network, node, source = plan.placed().network, plan.placed().node, plan.inputs[layer.name]
+    target = layer.tile_of[layer.row_block_of[source.group]]  # [k, J]
+    total, elements = np.zeros((layer.groups, layer.column_blocks)), np.zeros((layer.groups, 1))
+    hops = np.where(source.home[:, None] == target, 0, network.hops(node[source.home][:, None], node[target]))
+    np.add.at(total, source.group, hops * source.elements[:, None])
+    np.add.at(elements, source.group, source.elements[:, None])
+    return Prices((total / np.maximum(elements, 1)).T, np.zeros((layer.column_blocks, layer.row_blocks)))
+
+
+PRICES: Mapping[Pricing, Callable[[Plan, Layer], Prices]] = {
+    "energy": prices,
+    "distance": distance_prices,
+    "equal": equal_prices,
+}
+
+
+def price_list(plan: Plan, pricing: Pricing = "energy") -> dict[str, Prices]:
+    """Per layer name, what connections are taken to cost."""
+    return {layer.name: PRICES[pricing](plan, layer) for layer in plan.layers}
 
 
 def minimal(plan: Plan, metric: Metric) -> dict[str, NDArray[np.bool_]]:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cannon_fx.capture import plain
+from cannon_fx.capture import evaluating, plain
 from cannon_fx.compile import apply_cannon
+from cannon_fx.coverage import coverage
 from cannon_fx.modules import is_matrix
 from cannon_fx.zoo.entry import Entry, tensors_of
 
@@ -36,6 +37,8 @@ def _checked(entry: Entry, chip: str, group_size: int) -> Row:
     model = entry.build()
     _stir(model)
     args, kwargs = entry.arguments(model)
+    with evaluating(model), torch.no_grad():
+        model(*args, **kwargs)  # some models give their buffers a size when they first run
     buffers = {name: value.clone() for name, value in model.named_buffers()}
     before = _computed(model, args, kwargs, buffers)
     keys = list(model.state_dict())
@@ -58,10 +61,11 @@ def _checked(entry: Entry, chip: str, group_size: int) -> Row:
         "layers": len(plan.layers),
         "unmapped": len(plan.unmapped),
         "reasons": dict(Counter(u.reason for u in plan.unmapped)),
-        "weights_mapped_share": plan.weights_mapped_share,
+        "weights_mapped_share": coverage(plan).weights,
         "tiles": plan.tiles,
         "energy_pj": cost.energy_pj,
         "latency_cycles": cost.latency_cycles,
+        "fallback_share": plan.fallback_share,
         "fallback_shares": plan.fallback_shares(),
         "differences": errors,
         "apply_seconds": round(applied, 2),

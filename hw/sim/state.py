@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ChipError
+
 IDLE, ROUTING, WAITING, ACTIVE = range(4)
 """What the packet at the front of an input VC does: nothing there, being routed, waits for a VC, holds one."""
 
@@ -176,6 +178,10 @@ _MINUS_ONE = (
 ).split()
 
 
+MOST_BYTES = 1 << 33
+"""of memory that one simulation may take"""
+
+
 def _aligned(size: int, kind: np.dtype[Any]) -> NDArray[Any]:
     """Zeros that begin at a cache line, so that no record lies in one line more than it must."""
     line = 64 // kind.itemsize
@@ -187,7 +193,8 @@ def _aligned(size: int, kind: np.dtype[Any]) -> NDArray[Any]:
 def lay_out(s: Settings, routers: int) -> tuple[Layout, Memory]:
     """The empty network: every VC free, every credit at home, every round-robin pointer at its first entry.
 
-    The wires are left to be filled in: down, flit_delay, interval, up, credit_back, node_input.
+    The wires are left to be filled in: down, flit_delay, interval, up, credit_back, node_input. Raises ChipError for
+    more than `MOST_BYTES`.
     """
     ports = routers << s.port_bits
     vcs = ports << s.vc_bits
@@ -224,6 +231,16 @@ def lay_out(s: Settings, routers: int) -> tuple[Layout, Memory]:
             ends[array] += record[2] * record[3]
         where[name] = record
         record = (record[0], record[1] + 1, *record[2:])
+    if 8 * ends["m"] + 4 * ends["v"] > MOST_BYTES:
+        buffers, wheel = 4 * sizes["buffer"], 8 * s.wheel * s.slot * (2 + s.input_speedup)
+        cause = (
+            f"{routers} routers with {s.vcs} VCs of {s.depth} flits need {buffers / 1e9:.2g} GB of buffers. Lower "
+            "vc_buf_size or num_vcs"
+            if buffers > wheel
+            else f"delays of links or credits, or cycles per flit, up to {s.wheel} cycles need {wheel / 1e9:.2g} GB. "
+            "Lower the longest"
+        )
+        raise ChipError(f"{cause}: a simulation may take {MOST_BYTES / 1e9:.2g} GB.")
     memory = Memory(_aligned(ends["m"], np.dtype(np.int64)), _aligned(ends["v"], np.dtype(np.int32)))
 
     def fill(name: str, value: int | NDArray[np.int64]) -> None:

@@ -1,7 +1,7 @@
 // The library's functions. Each returns an error's text, or null. `half`: all arrays are bfloat16, else float.
 #include "dots.h"
-#include "few.h"
 #include "gather.h"
+#include "linear.h"
 #include "outer.h"
 
 #include <string>
@@ -24,8 +24,7 @@ template <class T>
 void forward(const Problem& p, const void* x, const void* weight, const void* bias, Lines lines, Activation activation,
              void* result) {
   const bool linear = p.images * p.height == 1 && p.taps() == 1 && p.conv_groups == 1 && p.width == p.out_width;
-  const bool few = linear && p.width >= few_rows.begin && p.width < few_rows.end;
-  const auto compute = linear && p.width <= dot_rows ? forward_dots<T> : few ? forward_few<T> : gather<T, false>;
+  const auto compute = !linear ? gather<T, false> : p.width <= dot_rows ? forward_dots<T> : forward_linear<T>;
   compute(p, static_cast<const T*>(x), static_cast<const T*>(weight), static_cast<const T*>(bias), lines, activation,
           static_cast<T*>(result));
 }

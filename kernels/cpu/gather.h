@@ -8,15 +8,10 @@
 #include "finish.h"
 #include "pack.h"
 
-#include <numeric>
-#include <vector>
-
 // Pixels of one axis that a tap connects: result, result + result_step, ... with source, source + source_step, ...
 struct Run {
   int64_t result, result_step, source, source_step, count;
 };
-
-inline int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b > 0); }  // b > 0
 
 // The run of the tap at `tap` * dilation inside `result`. in = out * stride + tap * dilation - padding holds always;
 // backward, the result is on the side of in.
@@ -107,11 +102,7 @@ void gather(const Problem& p, const T* source, const T* weight, const T* bias, L
   const int64_t tile_rows = ceil_div(std::max<int64_t>(1, target / tile_columns), chunk_rows) * chunk_rows;
   const int64_t tiles_across = ceil_div(columns, tile_columns), tiles = ceil_div(rows, tile_rows) * tiles_across;
 
-  // The longest lines first, so that the threads end together.
-  std::vector<int32_t> order(count);
-  std::iota(order.begin(), order.end(), 0);
-  const auto length = [&](int32_t line) { return lines.start[line + 1] - lines.start[line]; };
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return length(a) > length(b); });
+  const std::vector<int32_t> order = longest_first(lines, count);
 
   parallel(tiles * count * p.conv_groups, [&](const auto& next) {
     Packer<T> packer(p);

@@ -23,21 +23,23 @@ inline void pair_rows(int64_t rows, int64_t columns, const at::BFloat16* src, in
   }
 }
 
-// [rows, columns] -> [ceil(columns / 2), rows, 2]: a transpose of pairs, which are 32-bit elements.
-inline void pair_columns(int64_t rows, int64_t columns, const at::BFloat16* src, int64_t ld, at::BFloat16* dst) {
+// [rows, columns] -> [ceil(columns / 2), rows, 2], `ld_dst` pairs apart: a transpose of pairs, 32-bit elements.
+inline void pair_columns(int64_t rows, int64_t columns, const at::BFloat16* src, int64_t ld, at::BFloat16* dst,
+                         int64_t ld_dst) {
   const int64_t pairs = ld % 2 == 0 ? columns / 2 : 0;
-  transpose<float>(rows, pairs, reinterpret_cast<const float*>(src), ld / 2, reinterpret_cast<float*>(dst), rows);
+  transpose<float>(rows, pairs, reinterpret_cast<const float*>(src), ld / 2, reinterpret_cast<float*>(dst), ld_dst);
   for (int64_t k = 2 * pairs; k < even(columns); ++k)
     for (int64_t n = 0; n < rows; ++n)
-      dst[(k / 2 * rows + n) * 2 + k % 2] = k < columns ? src[n * ld + k] : at::BFloat16(0);
+      dst[(k / 2 * ld_dst + n) * 2 + k % 2] = k < columns ? src[n * ld + k] : at::BFloat16(0);
 }
 
-// Asks the memory for a block before it is needed: its rows lie too far apart for the processor to foresee them.
+// Asks for a block before it is needed: its rows lie too far apart for the processor to foresee them. Into the second
+// cache: the first is full of what is being multiplied.
 template <class T>
 void prefetch(const T* block, int64_t rows, int64_t elements, int64_t ld) {
   constexpr int64_t line = 64 / sizeof(T);
   for (int64_t n = 0; n < rows; ++n)
-    for (int64_t k = 0; k < elements; k += line) __builtin_prefetch(block + n * ld + k);
+    for (int64_t k = 0; k < elements; k += line) __builtin_prefetch(block + n * ld + k, 0, 2);
 }
 
 // Packs into memory of the caller, `size()` elements for a block.
@@ -54,7 +56,7 @@ class Packer {
     const int64_t tap = (is_half<T> ? even(channels) : channels) * outputs;
     for (int64_t t = 0; t < p_.taps(); ++t) {
       if constexpr (is_half<T>)
-        pair_columns(outputs, channels, source.tap(t), source.ld, to + t * tap);
+        pair_columns(outputs, channels, source.tap(t), source.ld, to + t * tap, outputs);
       else
         transpose<T>(outputs, channels, source.tap(t), source.ld, to + t * tap, outputs);
     }

@@ -16,7 +16,9 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <numeric>
 #include <type_traits>
+#include <vector>
 
 // The same fields in the same order as Problem in library.py.
 struct Problem {
@@ -60,8 +62,19 @@ struct Lines {
   const int32_t *start, *other, *slot;
 };
 
+// The longest lines first, so that the threads end together.
+inline std::vector<int32_t> longest_first(Lines lines, int64_t count) {
+  std::vector<int32_t> order(count);
+  std::iota(order.begin(), order.end(), 0);
+  const auto length = [&](int32_t line) { return lines.start[line + 1] - lines.start[line]; };
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return length(a) > length(b); });
+  return order;
+}
+
 template <class T>
 constexpr bool is_half = std::is_same_v<T, at::BFloat16>;
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b > 0); }  // b > 0
 
 inline int64_t even(int64_t n) { return n + (n & 1); }
 
@@ -103,6 +116,15 @@ class Buffer {
   };
   std::unique_ptr<T, Free> data_;
 };
+
+// Scratch memory that a thread keeps: fresh pages cost more than what is done with them here.
+template <class T, int place>
+T* scratch(int64_t size) {
+  static thread_local Buffer<T> kept(0);
+  static thread_local int64_t kept_size = 0;
+  if (size > kept_size) kept = Buffer<T>(kept_size = size);
+  return kept.data();
+}
 
 // Runs work(next) on every thread; next() gives the tasks 0 .. tasks - 1 one by one, then -1: uneven tasks balance.
 template <class Work>

@@ -366,7 +366,7 @@ class Oracle:
         rows, columns = self.plan.chip.tile_rows, op.kernel[0] * op.kernel[1]
         if op.groups > 1 or columns > rows:
             self.unmapped.append(name)
-            return self._all_to_one(home, shape)
+            return self._off_crossbars(op, home, shape)
         read = {
             (y, x)
             for oy, ox, ky, kx in _indices((shape[1], shape[2], *op.kernel))
@@ -388,11 +388,17 @@ class Oracle:
             result[index] = tiles[index[-1]]
         return result
 
-    def _all_to_one(self, home: Homes, shape: tuple[int, ...]) -> Homes:
-        """An op that is not on crossbars: everything moves to its first element."""
-        first = int(home.ravel()[0])
-        self._move(home, {(index, first) for index in _indices(home.shape)})
-        return np.full(shape, first)
+    def _off_crossbars(self, op: Conv, home: Homes, shape: tuple[int, ...]) -> Homes:
+        """A convolution that is not on crossbars: each group's channels come together where the first of them is."""
+        result = np.empty(shape, np.int64)
+        needed: set[tuple[tuple[int, ...], int]] = set()
+        inputs, outputs = home.shape[0] // op.groups, shape[0] // op.groups
+        for c, y, x in _indices(home.shape):
+            needed.add(((c, y, x), int(home[c // inputs * inputs, 0, 0])))
+        for o, y, x in _indices(shape):
+            result[o, y, x] = home[o // outputs * inputs, 0, 0]
+        self._move(home, needed)
+        return result
 
     def _layer(
         self, name: str, home: Homes, read_by: list[list[tuple[int, ...]]], out: int, taps: int, positions: int
@@ -434,10 +440,10 @@ class Oracle:
         if bits:
             self.phases.append(self._walk("move", None, bits))
 
-    def _walk(self, kind: str, name: str | None, bits: Mapping[Pair, int]) -> Phase:
-        """Every flit of every transfer, hop by hop: first along x, then along y."""
+    def _walk(self, kind: str, name: str | None, bits: Mapping[Any, int]) -> Phase:
+        """Every flit of every transfer (source, target, …), hop by hop: first along x, then along y."""
         phase = Phase(kind, name)
-        for (source, target), size in bits.items():
+        for (source, target, *_), size in bits.items():
             for _ in range(0, size, self.plan.chip.noc.flit_bits):
                 (x, y), end = self._router(source), self._router(target)
                 hops = 0

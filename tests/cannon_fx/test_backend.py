@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 
-from cannon_fx import apply_cannon
+from cannon_fx import apply_cannon, zero_blocks
+from cannon_fx.kernels.choice import Choice
 
 INDUCTOR = pytest.param(
     "inductor", True, marks=pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler on CPU")
@@ -57,7 +64,188 @@ def test_found_by_name_alone() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_unknown_option_is_named(network: nn.Module, image: Tensor) -> None:
-    compiled = torch.compile(network, backend="cannon", options={"inner": "eager"})
-    with pytest.raises(Exception, match="no option 'inner'"):
-        compiled(image)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"inner": "eager"}, "no option 'inner'"),
+        ({"inner_backend": "eager", "strict": 1}, "option 'strict'.* is 1: it must be bool"),
+        ({"inner_backend": 3}, "option 'inner_backend'.* is 3: it must be str"),
+    ],
+)
+def test_wrong_options_are_named(network: nn.Module, image: Tensor, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(Exception, match=message):
+        torch.compile(network, backend="cannon", options=options)(image)
+
+
+class Blocks(nn.Module):
+    """Zero blocks in a convolution whose result is viewed, and in a linear layer; another layer with none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(32, 64, 3, padding=1, bias=False)
+        self.hidden = nn.Linear(64 * 16, 128)
+        self.head = nn.Linear(128, 10)
+        with torch.no_grad():
+            self.conv.weight[:32, 16:] = 0
+            self.hidden.weight[64:, :512] = 0
+            self.hidden.weight[:32, 512:] = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.conv(x))
+        x = torch.relu(self.hidden(x.view(x.size(0), -1)))
+        return self.head(x)
+
+
+@pytest.fixture
+def blocks(monkeypatch: pytest.MonkeyPatch) -> nn.Module:
+    """In eval mode; every layer with a zero block is taken for worth it."""
+    torch._dynamo.reset()
+    monkeypatch.setattr(zero_blocks, "choose", lambda pattern, *_: Choice(pattern.nnz < pattern.keep.numel(), "test"))
+    monkeypatch.setattr(zero_blocks, "CHECK_POSITIONS", 0)
+    torch.manual_seed(0)
+    return Blocks().eval()
+
+
+def images(batch: int) -> Tensor:
+    return torch.randn(batch, 32, 4, 4, generator=torch.Generator().manual_seed(batch))
+
+
+def sparse_ops(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The block-sparse ops of every graph that reaches the inner backend "eager", as it comes."""
+    found: list[str] = []
+    lookup = torch._dynamo.lookup_backend
+
+    def listing(name: str) -> Any:
+        def compiler(graph: GraphModule, inputs: list[Any]) -> Any:
+            found.extend(n.name for n in graph.graph.nodes if "cannon" in str(n.target) and n.op == "call_function")
+            return lookup(name)(graph, inputs)
+
+        return compiler
+
+    monkeypatch.setattr(torch._dynamo, "lookup_backend", listing)
+    return found
+
+
+@pytest.mark.parametrize(("inner", "_sparse"), [("eager", True), ("aot_eager", True), INDUCTOR])
+def test_zero_blocks_of_any_model(
+    blocks: nn.Module, inner: str, _sparse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = sparse_ops(monkeypatch)
+    compiled = torch.compile(blocks, backend="cannon", options={"inner_backend": inner}, fullgraph=True, dynamic=True)
+    with torch.no_grad():
+        for batch in (3, 5):
+            torch.testing.assert_close(compiled(images(batch)), blocks(images(batch)), rtol=1e-4, atol=1e-5)
+    assert len(found) == 2
+    assert compiled(images(3)).is_contiguous()
+    compiled(images(3)).sum().backward()
+    assert blocks.hidden.weight.grad[64:, :512].any(), "a zero weight has a gradient"
+    assert len(found) == 2, "where gradients may be wanted, the graph is dense"
+
+
+def overwrite(module: nn.Linear) -> None:
+    with torch.no_grad():
+        module.weight += 0.1
+
+
+def behind_autograd(module: nn.Linear) -> None:
+    module.weight.data[70, 3] = 5.0
+
+
+def to_nan(module: nn.Linear) -> None:
+    module.weight.data[70, 3] = math.nan
+
+
+def other_storage(module: nn.Linear) -> None:
+    module.weight.data = torch.randn_like(module.weight)
+
+
+def new_state(module: nn.Linear) -> None:
+    module.load_state_dict(nn.Linear(module.in_features, module.out_features).state_dict())
+
+
+def new_parameter(module: nn.Linear) -> None:
+    module.weight = nn.Parameter(torch.randn_like(module.weight))
+
+
+@pytest.mark.parametrize("change", [overwrite, behind_autograd, to_nan, other_storage, new_state, new_parameter])
+@pytest.mark.parametrize("inner", ["eager", "aot_eager"])
+def test_weights_that_change_count_at_once(
+    blocks: nn.Module, inner: str, change: Callable[[nn.Module], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = sparse_ops(monkeypatch)
+    compiled = torch.compile(blocks, backend="cannon", options={"inner_backend": inner})
+    before = {key: value.clone() for key, value in blocks.state_dict().items()}
+    with torch.no_grad():
+        first = compiled(images(2))
+        assert found
+        change(blocks.hidden)
+        for batch in (2, 3):
+            expected = blocks(images(batch))
+            torch.testing.assert_close(compiled(images(batch)), expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+        blocks.load_state_dict(before)
+        torch.testing.assert_close(compiled(images(2)), first)
+
+
+def test_a_layer_that_is_used_twice_or_written_by_the_graph_stays_dense(blocks: nn.Module) -> None:
+    class Writes(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            blocks.hidden.weight.add_(1)
+            return blocks(x)
+
+    with torch.no_grad():
+        twin = copy.deepcopy(blocks)
+        twin.hidden.weight += 1
+        compiled = torch.compile(Writes(), backend="cannon", options={"inner_backend": "eager"})
+        torch.testing.assert_close(compiled(images(2)), twin(images(2)))
+
+
+def test_a_graph_that_switches_gradients_on_gets_them(blocks: nn.Module) -> None:
+    def loss(x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            return blocks(x).square().sum()
+
+    with torch.no_grad():
+        value = torch.compile(loss, backend="cannon", options={"inner_backend": "eager"})(images(2))
+    value.backward()
+    assert blocks.hidden.weight.grad[64:, :512].any()
+
+
+def test_graph_breaks_autocast_and_channels_last(blocks: nn.Module) -> None:
+    def broken(x: Tensor) -> Tensor:
+        x = blocks.conv(x)
+        torch._dynamo.graph_break()
+        return blocks.hidden(x.view(x.size(0), -1))  # as contiguous as in eager mode
+
+    compiled = torch.compile(broken, backend="cannon", options={"inner_backend": "eager"})
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(images(2)), broken(images(2)), rtol=1e-4, atol=1e-5)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(compiled(images(2)), broken(images(2)))
+        blocks.conv.to(memory_format=torch.channels_last)
+        x = images(2).contiguous(memory_format=torch.channels_last)
+        whole = torch.compile(blocks.conv, backend="cannon", options={"inner_backend": "eager"})
+        torch.testing.assert_close(whole(x), blocks.conv(x), rtol=1e-4, atol=1e-5)
+        assert whole(x).stride() == blocks.conv(x).stride()
+
+
+def test_strict_and_report(blocks: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"inner_backend": "eager", "report": str(tmp_path / "report.txt"), "strict": True}
+    with torch.no_grad():
+        torch.compile(blocks, backend="cannon", options=options)(images(2))
+    assert (tmp_path / "report.txt").read_text().splitlines() == [
+        "conv: test",
+        "hidden: test",
+        "head: dense: no block of 16 x 16 is zero",
+    ]
+    monkeypatch.undo()
+    torch._dynamo.reset()
+    with torch.no_grad(), pytest.raises(Exception, match="zero blocks but runs dense: density"):
+        torch.compile(blocks.hidden, backend="cannon", options=options)(torch.randn(1, 1024))
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="inductor needs a C++ compiler on CPU")
+def test_modes_go_to_inductor(blocks: nn.Module) -> None:
+    compiled = torch.compile(blocks, backend="cannon", mode="reduce-overhead")
+    with torch.no_grad():
+        for _ in range(3):
+            torch.testing.assert_close(compiled(images(2)), blocks(images(2)), rtol=1e-4, atol=1e-5)

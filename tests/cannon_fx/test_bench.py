@@ -14,8 +14,9 @@ from cannon_fx.errors import RunError
 from cannon_fx.kernel_bench import Cell, Shape, WrongResult, all_cells, measure, quick_cells
 
 FIELDS = (
-    "op shape batch dtype density block storage pass baseline baseline_ms ours_ms speedup relative_error device".split()
-)
+    "op shape batch dtype density block storage pass baseline baseline_ms ours_ms speedup "
+    "alternating_baseline_ms alternating_ours_ms alternating_speedup relative_error device"
+).split()
 CELLS = [
     Cell(Shape("small", 64, 96), 5, 0.5, (32, 32)),
     Cell(Shape("small", 64, 96), 5, 0.5, (32, 16), torch.bfloat16, "packed"),

@@ -73,6 +73,18 @@ def test_annotations_add_up_to_the_cost(network: nn.Module, image: Tensor) -> No
     assert notes[layer.node]["in"][0]["from"] == p.inputs[layer.name].producer
 
 
+def test_graph_module_runs_and_carries_the_costs_of_what_is_kept(network: nn.Module, image: Tensor) -> None:
+    p = apply_cannon(network.eval(), image, chip="demo-32nm", group_size=2)
+    for module in p.modules.values():
+        module.cut(torch.rand(module.pattern.shape, generator=torch.Generator().manual_seed(0)) < 0.5)
+    graph = p.graph_module
+    notes = [n.meta["custom"]["cannon"] for n in graph.graph.nodes if "cannon" in n.meta.get("custom", {})]
+    edges = [e for note in notes for e in [*note["in"], note.get("partial_sums", {"energy_pj": 0.0})]]
+    assert sum(e["energy_pj"] for e in edges) == pytest.approx(p.cost().energy_pj)
+    assert isinstance(graph, torch.fx.GraphModule)
+    torch.testing.assert_close(graph(image[:1]), network(image[:1]))
+
+
 def test_annotations_survive_decomposition_and_disk(network: nn.Module, image: Tensor) -> None:
     p = plan(network, image, chip="demo-32nm")
     before = annotations(p)

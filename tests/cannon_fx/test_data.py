@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cannon_fx.data import Batches, ImageData, Split, load_data
+from cannon_fx.data import Batches, ImageData, Split, hold_out, load_data
 from cannon_fx.data import npz as npz_module
 from cannon_fx.errors import CannonError, DataError
 
@@ -608,3 +608,12 @@ def test_batches_refuse_what_cannot_work() -> None:
             batches(data, size)
     with pytest.raises(DataError, match="1 channels, the data set 3"):
         Batches(made_up(20, 1, 8).train, data, 4, shuffle=False, augment=False, seed=0)
+
+
+def test_what_is_held_out_is_a_tenth_and_is_gone_from_the_rest() -> None:
+    data = load_data("digits")
+    rest, taken = hold_out(data)
+    assert torch.equal(taken.images, data.train.images[::10])
+    assert len(rest.train) + len(taken) == len(data.train)
+    assert torch.equal(rest.train.labels, data.train.labels[torch.arange(len(data.train)) % 10 != 0])
+    assert rest.test is data.test

@@ -15,6 +15,7 @@ from oracle import chip
 from torch import Tensor, nn
 
 from cannon_fx.compile import plan
+from cannon_fx.cost import all_transfers, phases_of
 from cannon_fx.plans import Plan
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
@@ -425,17 +426,13 @@ class SqueezeExcite(nn.Module):
 
 
 @pytest.mark.parametrize("scale_first", [False, True])
-def test_squeeze_excite_moves_each_element_once_per_tile(scale_first: bool) -> None:
+def test_squeeze_excite_brings_the_scale_to_the_map_whichever_comes_first(scale_first: bool) -> None:
     found = plan(SqueezeExcite(scale_first), torch.zeros(1, 3, HEIGHT, WIDTH), chip=CHIP, group_size=2)
     image, scale = front_homes(found), behind(found, "fc2", (CHANNELS, 1, 1))
     assert not set(image.ravel()) & set(scale.ravel())
-    if scale_first:
-        assert moved(found) == pairs(image, np.broadcast_to(scale, image.shape))
-        assert sum(moved(found).values()) == CHANNELS * SPACE
-    else:
-        assert moved(found) == pairs(scale, image)
-        assert sum(moved(found).values()) == CHANNELS
-    assert fetched(found) == expected(np.broadcast_to(scale, image.shape) if scale_first else image)
+    assert moved(found) == pairs(scale, image)
+    assert sum(moved(found).values()) == CHANNELS
+    assert fetched(found) == expected(image)
     assert not found.fallback_ops
 
 
@@ -449,10 +446,9 @@ def test_a_map_that_weighs_all_channels_goes_once_to_each_of_their_tiles(reverse
 
     found = planned(weigh, conv(CHANNELS))
     homes = front_homes(found)
-    result = np.broadcast_to(homes[5:], homes.shape) if reverse else homes
-    assert moved(found) == pairs(homes[5:], result) + pairs(homes, result)
-    assert sum(moved(found).values()) == (4 * SPACE if reverse else 2 * SPACE)
-    assert fetched(found) == expected(result)
+    assert moved(found) == pairs(homes[5:], homes)
+    assert sum(moved(found).values()) == 2 * SPACE
+    assert fetched(found) == expected(homes)
 
 
 def test_a_lower_dimensional_operand_is_broadcast_from_the_right() -> None:
@@ -499,40 +495,98 @@ def test_a_layer_of_constants_only_fetches_nothing() -> None:
 
 # ---------------------------------------------------------------------------------------------- fallback
 
-UNKNOWN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
-    "sort": (lambda y: torch.sort(y, 1).values, "aten.sort.default"),
-    "softmax over channels": (lambda y: y.softmax(1), "aten.softmax.int"),
-    "mean over channels": (lambda y: y.mean(1, keepdim=True).expand(-1, CHANNELS, -1, -1), "aten.mean.dim"),
-    "cumsum": (lambda y: y.cumsum(1), "aten.cumsum.default"),
-    "pool over channels": (lambda y: F.max_pool2d(y.transpose(1, 3), 1).transpose(1, 3), "aten.max_pool2d.default"),
+UNKNOWN: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], str]] = {
+    "inverse": (lambda y, x: torch.linalg.inv(y[..., :HEIGHT]), "aten.linalg_inv.default"),
+    "buckets": (lambda y, x: torch.bucketize(y, x[0, 0, 0]).float(), "aten.bucketize.Tensor"),
 }
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_an_unknown_op_gathers_everything_at_its_first_element_and_is_listed(name: str) -> None:
     op, listed = UNKNOWN[name]
-    found = planned(lambda m, y, x: op(y), conv(CHANNELS))
+    found = planned(lambda m, y, x: op(y, x), conv(CHANNELS))
     homes = front_homes(found)
-    first = np.full((CHANNELS, HEIGHT, WIDTH), homes.ravel()[0])
+    if name == "inverse":
+        homes = homes[..., :HEIGHT]
+    first = np.full(homes.shape, homes.ravel()[0])
+    boundaries = PORTS[0, 0] if name == "buckets" else PORTS[:0]
     assert found.fallback_ops == (listed,)
-    assert moved(found) == pairs(homes, first)
-    assert sum(moved(found).values()) == 4 * SPACE
+    assert moved(found) == pairs(homes, first) + pairs(boundaries, np.full(boundaries.shape, first.ravel()[0]))
     assert fetched(found) == expected(first)
+    bits = np.bincount(*all_bits(found))
+    number = [phase.node for phase in phases_of(found)].index(found.moves[0].node)
+    assert found.fallback_share == pytest.approx(bits[number] / bits.sum(), rel=1e-12)
+    assert found.fallback_share > 0
+    assert f"no rule for {listed}" in found.summary()
 
 
-def test_an_unknown_op_of_two_values_gathers_both() -> None:
-    found = planned(lambda m, y, x: torch.fmod(y.flip(1), torch.cat([x, x], 1)), conv(CHANNELS))
-    homes = front_homes(found)
-    first = np.full(homes.shape, homes[-1, 0, 0])
-    assert moved(found) == pairs(homes, first) + pairs(np.concatenate([PORTS, PORTS]), first)
-    assert fetched(found) == expected(first)
-    assert found.fallback_ops == ("aten.fmod.Tensor",)
+def all_bits(found: Plan) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    transfers, _ = all_transfers(found, found.full())
+    return transfers.phase, transfers.bits
 
 
-def test_a_layer_off_the_crossbars_moves_its_input_to_one_tile() -> None:
+# ------------------------------------------------------------------------------ graphs inside of an op
+
+
+class Frozen(nn.Module):
+    """A part without gradients, and one without autocast, which export as ops with a graph inside."""
+
+    def __init__(self, inside: bool) -> None:
+        super().__init__()
+        self.front, self.back = nn.Conv2d(3, CHANNELS, 1), conv(CHANNELS)
+        self.inside = inside
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.front(x)
+        if not self.inside:
+            return self.back(y.softmax(1) + y.flip(1))
+        with torch.no_grad():
+            z = y.softmax(1)
+        with torch.autocast("cpu", enabled=False):
+            z = z + y.flip(1)
+        return self.back(z)
+
+
+def test_ops_without_gradients_or_autocast_follow_their_rules() -> None:
+    plain, found = (
+        plan(Frozen(inside), torch.zeros(1, 3, HEIGHT, WIDTH), chip=CHIP, group_size=2) for inside in (0, 1)
+    )
+    assert any("wrap_with" in move.op for move in found.moves)
+    assert moved(found) == moved(plain) != Counter()
+    assert fetched(found) == fetched(plain)
+
+
+COMPOSITE: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "einsum": (
+        lambda y: torch.einsum("bchw,bdhw->bcd", y, y.flip(1))[..., None],
+        lambda y: (y.flatten(2) @ y.flip(1).flatten(2).transpose(1, 2))[..., None],
+    ),
+    "glu": (
+        lambda y: torch.cat([F.glu(y, 1)] * 2, 1),
+        lambda y: torch.cat([y.chunk(2, 1)[0] * y.chunk(2, 1)[1].sigmoid()] * 2, 1),
+    ),
+    "logsumexp of squares": (lambda y: y - y.square().logsumexp(1, True), lambda y: y - y.sum(1, keepdim=True)),
+    "multi-head attention": (
+        lambda y: F.scaled_dot_product_attention(*[y.flatten(2).view(1, 2, 3, SPACE)] * 3).view(y.shape),
+        lambda y: (lambda q: ((q @ q.transpose(-2, -1)).softmax(-1) @ q).view(y.shape))(
+            y.flatten(2).view(1, 2, 3, SPACE)
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMPOSITE)
+def test_a_composite_op_costs_what_its_parts_cost(name: str) -> None:
+    composite, parts = (planned(lambda m, y, x, op=op: op(y), conv(CHANNELS)) for op in COMPOSITE[name])
+    assert composite.fallback_ops == ()
+    assert moved(composite) == moved(parts) != Counter()
+    assert fetched(composite) == fetched(parts)
+
+
+def test_a_convolution_off_the_crossbars_runs_where_its_group_begins() -> None:
     found = planned(lambda m, y, x: y, nn.Conv2d(CHANNELS, 4, 1, groups=2))
     homes = front_homes(found)
-    assert moved(found) == pairs(homes, np.full_like(homes, homes[0, 0, 0]))
+    assert moved(found) == pairs(homes, np.repeat(homes[::3], 3, axis=0)), "each group to its first channel"
     assert found.fallback_ops == (), "it is listed as not mapped"
     assert [layer.name for layer in found.unmapped] == ["back"]
 

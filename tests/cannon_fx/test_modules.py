@@ -198,3 +198,16 @@ def test_a_large_layer_chooses_its_kernel_and_trains_the_same(monkeypatch: pytes
     for found, expected in zip(*results, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
     assert not results[0][1][~module.mask].any()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_sparse_convolution_keeps_its_inputs_layout(layout: torch.memory_format) -> None:
+    model = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1))
+    x = torch.randn(2, 8, 6, 6).contiguous(memory_format=layout)
+    expected = model(x)
+    module = apply_cannon(model, x, chip="demo-32nm", group_size=4).modules["0"]
+    module.choice = Choice(True, "to test it")
+    module.pattern.lists(x.device)
+    found = model(x)
+    assert found.stride() == expected.stride()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)

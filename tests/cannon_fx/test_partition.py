@@ -136,6 +136,13 @@ class Net(nn.Module):
         return self.head(self.run(self, x))
 
 
+class ByHand(nn.Linear):
+    """As transformers' FalconLinear."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input @ self.weight.T + self.bias
+
+
 class Subclass(nn.Linear):
     """Computes what nn.Linear does, but the compiler cannot know that."""
 
@@ -200,6 +207,7 @@ OBSTACLES: dict[str, tuple[Net, Tensor, str]] = {
         "its weight is used more than once",
     ),
     "subclass": (Net(lambda m, x: m.a(x), a=Subclass(4, 4)), VECTOR, "Subclass is not exactly nn.Linear or nn.Conv2d"),
+    "by hand": (Net(lambda m, x: m.a(x), a=ByHand(4, 4)), VECTOR, "ByHand multiplies in a way of its own"),
     "parametrised": (
         Net(lambda m, x: m.a(x), a=parametrizations.weight_norm(nn.Linear(4, 4))),
         VECTOR,

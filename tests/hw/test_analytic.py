@@ -18,7 +18,7 @@ from cannon_fx.hw.fluid import SETTLED
 from cannon_fx.hw.network import Network
 from cannon_fx.hw.router import Router
 from cannon_fx.hw.simulator import simulate
-from cannon_fx.hw.topologies import chiplets, cmesh, mesh, torus, tree
+from cannon_fx.hw.topologies import chiplets, cmesh, mesh, table, torus, tree
 from cannon_fx.hw.traffic import Packets
 
 DATA = Path(__file__).parents[1] / "data" / "noc"
@@ -210,3 +210,24 @@ def test_bad_sizes_and_packets_are_refused() -> None:
         phase_makespans(one * 0, one, one, one, 1, 0, MESH, Router())
     with pytest.raises(ChipError, match="target 64 in row 0"):
         analytic_makespan(Packets.of_rows([(0, 0, 64, 1)]), MESH, Router())
+
+
+@pytest.mark.parametrize("load", [0.8, 0.9, 1.0, 1.1])
+def test_open_traffic_is_not_taken_for_a_burst(load: float) -> None:
+    """One VC, three flows over every link of a line: from what the line carries to what it does not."""
+    created, source = np.nonzero(np.random.default_rng(0).random((5000, 5)) < load / 9)
+    packets = Packets(created, source, source + 3, np.ones_like(created))
+    line, model = mesh(8, 1), Router(num_vcs=1, vc_buf_size=10)
+    exact = simulate(packets, line, model).makespan_cycles
+    assert analytic_makespan(packets, line, model) == pytest.approx(exact, rel=0.05)
+
+
+def test_packets_that_may_wait_in_a_circle_are_refused() -> None:
+    ring = table(6, [(a, (a + 1) % 6) for a in range(6)])
+    source = np.arange(6)
+    round_trip = Packets(source * 0, source, (source + 2) % 6, source * 0 + 4)
+    with pytest.raises(ChipError, match="wait for each other in a circle"):
+        analytic_makespan(round_trip, ring, Router(num_vcs=1))
+    # Ways that meet in no circle are as good as on any other network.
+    some = Packets(source[:3] * 0, source[:3], source[:3] + 2, source[:3] * 0 + 4)
+    assert analytic_makespan(some, ring, Router(num_vcs=1)) > 0

@@ -359,3 +359,17 @@ def test_a_matrix_becomes_packets_of_the_asked_length() -> None:
     assert np.array_equal(again, matrix)
     assert packets.flits.tolist() == [3, 2, 3, 1]
     assert packets.time.tolist() == [0, 0, 5, 10]
+
+
+def test_what_no_memory_holds_is_refused_before_it_is_asked_for() -> None:
+    packet = rows((0, 0, 5, 1))
+    with pytest.raises(ChipError, match="Lower vc_buf_size or num_vcs"):
+        simulate(packet, topologies.mesh(64, 64), Router(num_vcs=16, vc_buf_size=100_000))
+    far = topologies.chiplets(2, 2, 2, 2, package_cycles=10**12)
+    with pytest.raises(ChipError, match="Lower the longest"):
+        simulate(packet, far, Router())
+
+
+def test_what_would_run_for_days_is_refused() -> None:
+    with pytest.raises(ChipError, match="flits times links are too many"):
+        simulate(rows((0, 0, 63, 2**31 - 1)), MESH, Router())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from cannon_fx import InfeasibleError, plan
 from cannon_fx.cost import Prices, cost, layer_cost, prices, single_costs
 from cannon_fx.train.budget import UNIT, Budget, measure
-from cannon_fx.train.landing import bundles_of, check_feasible, land, price_list
+from cannon_fx.train.landing import Pricing, bundles_of, check_feasible, land, price_list
 
 
 def importance(p, seed: int, power: float = 2.0):  # type: ignore[no-untyped-def]
@@ -52,9 +53,9 @@ def test_lands_near_the_best_of_all_masks() -> None:
     seed=st.integers(0, 999),
     metric=st.sampled_from(["energy", "latency", "edp"]),
     share=st.floats(0.3, 1.0),
-    cost_blind=st.booleans(),
+    pricing=st.sampled_from(get_args(Pricing)),
 )
-def test_limit_is_met_and_every_layer_lives(seed: int, metric: str, share: float, cost_blind: bool) -> None:
+def test_limit_is_met_and_every_layer_lives(seed: int, metric: str, share: float, pricing: Pricing) -> None:
     p = _residual_plan()
     full = cost(p, p.full())
     limit = share * measure(metric, full)
@@ -62,7 +63,7 @@ def test_limit_is_met_and_every_layer_lives(seed: int, metric: str, share: float
         check_feasible(p, metric, limit)
     except InfeasibleError:
         return
-    kept = land(p, price_list(p, cost_blind), importance(p, seed), metric, limit)
+    kept = land(p, price_list(p, pricing), importance(p, seed), metric, limit)
     found = cost(p, kept)
     assert measure(metric, found) <= limit
     assert all(mask.any() for mask in kept.values())
@@ -168,3 +169,20 @@ def test_budgets_that_are_some(network: nn.Module, image: Tensor) -> None:
     assert Budget.parse("latency / 2.5").limit(full) == pytest.approx(full.latency_cycles / 2.5)
     assert Budget.parse("edp/4").limit(full) == pytest.approx(full.energy_pj * full.latency_cycles / 4)
     assert Budget.parse("energy=1.5e3").limit(full) == 1500
+
+
+def test_distances_are_those_of_single_elements(network: nn.Module, image: Tensor) -> None:
+    """Every element walked alone: links between its home and the tile, on average over its group."""
+    p = plan(network, image, chip="demo-32nm", group_size=2)
+    x, y = p.placed().coordinates
+    for layer in p.layers:
+        found, source = price_list(p, "distance")[layer.name], p.inputs[layer.name]
+        assert not found.sum_pj.any()
+        for g, j in itertools.product(range(layer.groups), range(layer.column_blocks)):
+            tile = layer.tile_of[layer.row_block_of[g], j]
+            links = []
+            for k in np.flatnonzero(source.group == g):
+                home = source.home[k]
+                start = p.chip.noc.port if home == -1 else (x[home], y[home])
+                links += [abs(start[0] - x[tile]) + abs(start[1] - y[tile])] * int(source.elements[k])
+            assert found.input_pj[j, g] == pytest.approx(np.mean(links))

@@ -72,7 +72,7 @@ def test_proximal_step_minimises_its_objective(penalty: Penalty, momentum: float
 
 def test_cost_blind_prices_are_equal(network: nn.Module, image: Tensor) -> None:
     plan = apply_cannon(network, image, chip="demo-32nm", group_size=4)
-    penalty = Penalty(plan, plan.modules, price_list(plan, cost_blind=True))
+    penalty = Penalty(plan, plan.modules, price_list(plan, "equal"))
     for layer in plan.layers:
         relative = penalty.factors[layer.name].numpy() / (
             penalty.scale[layer.name] * np.sqrt(layer.weights_of_connection)

@@ -86,9 +86,11 @@ def test_resumed_training_ends_bit_equal(
 ) -> None:
     def training() -> tuple[nn.Module, Training]:
         network = nn.Sequential(make_network(), nn.Dropout(0.1))
-        apply_cannon(network, image, **CHIP)
+        plan = apply_cannon(network, image, **CHIP)
         torch.manual_seed(5)
-        return network, Training(network, batches, batches, epochs=8, budget="energy/2")
+        return network, Training(
+            network, batches, batches, epochs=8, start=lambda steps: plan.set_budget("energy/2", steps)
+        )
 
     straight, whole = training()
     rows = list(whole)
@@ -172,3 +174,14 @@ def test_a_compiled_network_is_known_by_what_it_wraps(network: nn.Module, image:
     dense = plan.cost().energy_pj
     retrain(torch.compile(network, backend="eager"), batches, batches, budget="energy/2", epochs=2)
     assert plan.cost().energy_pj <= dense / 2
+
+
+def test_bfloat16_trains_in_bfloat16_and_evaluates_in_float32(
+    network: nn.Module, image: Tensor, batches: Batch
+) -> None:
+    seen = []
+    network.down.register_forward_hook(lambda module, args, output: seen.append((module.training, output.dtype)))
+    history = list(Training(network, batches, batches, epochs=8, bfloat16=True))
+    assert set(seen) == {(True, torch.bfloat16), (False, torch.float32)}
+    assert history[-1].loss < 0.7 * history[0].loss
+    assert all(parameter.dtype == torch.float32 for parameter in network.parameters())

@@ -106,3 +106,19 @@ def test_a_zero_gain_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_not_finite_cannot_be_compared() -> None:
     found = check(_Given(nn.Sequential(nn.Linear(4, 4)), torch.full((2, 4), torch.inf)), CHIP)  # type: ignore[arg-type]
     assert "not finite" in str(found["error"])
+
+
+def test_a_buffer_may_get_its_size_when_the_model_first_runs() -> None:
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+            self.register_buffer("scale", torch.zeros(1), persistent=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if self.scale.shape != x.shape[1:]:
+                self.scale = torch.arange(1.0, 1 + x.shape[1])
+            return self.fc(x) * self.scale
+
+    found = check(_Given(Late(), torch.randn(2, 4)), CHIP)  # type: ignore[arg-type]
+    assert (found["ok"], found["error"]) == (True, None)

@@ -1,0 +1,61 @@
+"""How much less communication at the same accuracy? Comparisons by `cannon compare`, brought together.
+
+python benchmarks/compare.py runs/digits runs/vgg [--out benchmarks/results/compare.json]
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from cannon_fx.atomic import atomic_write_text
+from cannon_fx.compare.page import table
+from cannon_fx.compare.summary import COSTS, advantages, points, same_energy
+
+
+@dataclass(frozen=True)
+class Options:
+    """Folders that `cannon compare` wrote, or compare.json files."""
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    out: Path = Path(__file__).parent / "results" / "compare.json"
+
+
+def main(options: Options) -> None:
+    paths = [path / "compare.json" if path.is_dir() else path for path in options.folders]
+    records: list[dict[str, Any]] = [json.loads(path.read_text("utf-8")) for path in paths]
+    rows = [row for record in records for row in record["runs"]]
+    console, found = Console(), points(rows)
+    for network, chip in dict.fromkeys((point.network, point.chip) for point in found):
+        heads = ("method", "budget", "seeds", "accuracy (%)", "pJ", "cycles", "energy", "latency", "EDP", "density (%)")
+        shown = Table(*heads, title=f"{network} on {chip}; * more than half a point below dense")
+        for line in table([point for point in found if (point.network, point.chip) == (network, chip)]):
+            shown.add_row(*line)
+        console.print(shown)
+    means = Table("method", *COSTS, title="times less by cannon within half a point of dense, geometric means")
+    for each in advantages(found):
+        means.add_row(each.method, *(f"{each.geometric_mean(cost):.2f}" for cost in COSTS))
+    console.print(means)
+    for gap in same_energy(rows):
+        spread = "" if gap["std"] is None else f", std of the paired difference {gap['std']:.2f}"
+        where = f"{gap['network']} on {gap['chip']} at {gap['budget']}"
+        console.print(f"{where}: cannon - {gap['method']}: {gap['points']:+.2f} points{spread}", highlight=False)
+    result = {
+        "schema": 1,
+        "commands": [record["command"] for record in records],
+        "versions": records[0]["versions"],
+        "runs": rows,
+        "refused": [each for record in records for each in record["refused"]],
+    }
+    options.out.parent.mkdir(exist_ok=True)
+    atomic_write_text(options.out, json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
