@@ -22,6 +22,8 @@ class Zoo:
     """a chip that comes with cannon_fx, or the path of a .toml file"""
     timeout: float = 900.0
     """seconds for one model"""
+    retry: bool = False
+    """check the models again that failed"""
 
     def run(self) -> None:
         """Prints a line when a model is checked. Raises RunError for a bad list, and when a model failed."""
@@ -36,7 +38,7 @@ class Zoo:
         if self.json is not None and not self.json.absolute().parent.is_dir():
             raise RunError(f"--json {str(self.json)!r} is in a folder that does not exist. Make it first.")
         entries = [entry for name in self.list for entry in entries_of(name)]
-        rows = run_list(entries, self.json, self.chip, self.timeout, show)
+        rows = run_list(entries, self.json, self.chip, self.timeout, show, self.retry)
         failed = [row for row in rows if not row["ok"]]
         sys.stdout.write(f"{len(rows) - len(failed)} of {len(rows)} models pass.\n")
         if failed:

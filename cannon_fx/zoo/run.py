@@ -25,8 +25,9 @@ def run_list(
     chip: str,
     timeout_seconds: float,
     listen: Callable[[Row], None],
+    retry: bool = False,
 ) -> list[Row]:
-    """The rows of all entries, in order; those already in `path` are not computed again.
+    """The rows of all entries, in order; those already in `path` are not computed again, with `retry` if they are ok.
 
     A worker process computes them one after another. If a model kills it or takes too long, that is the model's row,
     and another worker goes on. Raises RunError for a file in `path` that is no result of this chip.
@@ -37,7 +38,7 @@ def run_list(
     try:
         for entry in entries:
             row = rows.get(entry.line)
-            if row is None:
+            if row is None or (retry and not row["ok"]):
                 future: Future[Row] = worker.submit(check, entry, chip)
                 try:
                     row = future.result(timeout_seconds)

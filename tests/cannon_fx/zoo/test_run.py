@@ -47,6 +47,9 @@ def test_what_kills_its_process_is_a_row_and_the_rest_goes_on(models: Path, cann
     (models / "mine.py").write_text("raise SystemExit")
     assert cannon("zoo", "--list", "list.txt", "--json", "z.json") == 2
     assert json.loads((models / "z.json").read_text())["rows"] == rows
+    # With --retry, those that failed are.
+    (models / "mine.py").write_text(MODELS.replace("self.misdeed ==", "None =="))
+    assert cannon("zoo", "--list", "list.txt", "--json", "z.json", "--retry") == 0
 
 
 def test_a_file_of_something_else_is_refused(models: Path, cannon: Cannon, capsys: Output) -> None:
