@@ -72,7 +72,7 @@ def obstacle(site: Site, modules: dict[str, nn.Module], plan: Plan) -> str | Non
         return "its weight is computed"
     twin = twin_of(type(module))
     if twin is None:
-        return f"{type(module).__name__} is not exactly nn.Linear or nn.Conv2d"
+        return f"{type(module).__module__}.{type(module).__name__} is not exactly nn.Linear or nn.Conv2d"
     if site.weight != f"{site.name}.weight":
         return f"it multiplies by {site.weight}, not by its own weight"
     if issubclass(twin, BlockSparseTransposed) != (site.node.target is aten.addmm.default):
