@@ -86,6 +86,34 @@ def check_trace(name: str, config: str) -> None:
     assert found.mean_packet_latency_cycles == pytest.approx(expected["packet_latency_avg"], rel=1e-5)
 
 
+def calm(row: dict[str, Any]) -> bool:
+    """Below saturation: BookSim2's latency is near that of the same traffic at its lowest rate."""
+    same = ("config", "k", "traffic", "packet_size_flits")
+    lowest = min(
+        other["packet_latency_avg"] for other in BOOKSIM["synthetic"] if all(other[key] == row[key] for key in same)
+    )
+    return bool(row["packet_latency_avg"] <= 1.25 * lowest)
+
+
+CALM = [row for row in BOOKSIM["synthetic"] if calm(row)]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, marks=[] if number % 12 == 0 else [pytest.mark.slow]) for number, row in enumerate(CALM)],
+    ids=lambda row: "-".join(str(row[key]) for key in list(row)[:5]),
+)
+def test_synthetic_traffic_below_saturation_within_three_percent(row: dict[str, Any]) -> None:
+    """Other random packets than BookSim2's, so this is a mean against a mean; benchmarks/noc.py has all rows."""
+    edge, flits, rate = row["k"], row["packet_size_flits"], row["injection_flits_per_node_cycle"]
+    warm_up = 3000
+    measured = int(30_000 / (edge * edge * rate / flits))
+    packets = synthetic(row["traffic"], edge * edge, rate, flits, measured + 2 * warm_up, seed=0)
+    latency = simulate(packets, topologies.mesh(edge, edge), router(row["config"])).latency_cycles
+    counted = (packets.time >= warm_up) & (packets.time < warm_up + measured)
+    assert latency[counted].mean() == pytest.approx(row["packet_latency_avg"], rel=0.03)
+
+
 @pytest.mark.parametrize("row", BOOKSIM["settings"]["rows"], ids=lambda row: str(row["options"]))
 def test_other_router_settings_equal_booksim(row: dict[str, Any]) -> None:
     packets = synthetic("uniform", 25, 0.4, 4, 300, seed=3)
