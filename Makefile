@@ -31,6 +31,8 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/energy.py
 	$(BIN)/python benchmarks/placement.py
 	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/network_speed.py
+	$(BIN)/python benchmarks/backend.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
