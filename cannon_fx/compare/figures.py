@@ -10,6 +10,8 @@ from cannon_fx.report.figures import INK, SERIES, dress, series_number, to_svg
 
 NAMES = {"energy_pj": "energy", "latency_cycles": "latency", "edp_pj_cycles": "EDP"}
 MARKERS = "osD^vPX*"
+SHOWN = 0.04
+"""Accuracy below dense that a figure shows; the table has all."""
 
 
 def pareto_figure(points: Sequence[Point], cost: str) -> str:
@@ -32,5 +34,7 @@ def pareto_figure(points: Sequence[Point], cost: str) -> str:
             style: dict[str, Any] = {"color": SERIES[number], "marker": MARKERS[number], "markersize": 4}
             axes.errorbar(x, y, spread, label=method, linewidth=1.4, capsize=2, **style)
         axes.axhline(100 * (dense.accuracy - TOLERANCE), color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
-        dress(axes, f"{NAMES[cost]}, times less than dense", "accuracy (%)")
+        # What matters is near dense; a method that has lost more leaves the picture at the bottom.
+        axes.set_ylim(100 * (dense.accuracy - SHOWN), min(100.0, 100 * (dense.accuracy + SHOWN / 4)))
+        dress(axes, f"{NAMES[cost]}, times less than dense", "accuracy (%)", ncols=3)
         return to_svg(figure)

@@ -129,8 +129,8 @@ def _line(axes: Axes, rows: Sequence[Record], method: str, number: int, key: str
         axes.plot(*start, marker="o", markersize=5, color=SERIES[number], linestyle="none")
 
 
-def dress(axes: Axes, x_label: str, y_label: str) -> None:
-    """Labels, thin spines, a legend above."""
+def dress(axes: Axes, x_label: str, y_label: str, ncols: int = 4) -> None:
+    """Labels, thin spines, a legend above in `ncols` columns."""
     axes.set_xlabel(x_label, color=INK)
     axes.set_ylabel(y_label, color=INK)
     axes.tick_params(colors=INK, length=3, width=0.6)
@@ -141,7 +141,7 @@ def dress(axes: Axes, x_label: str, y_label: str) -> None:
     handles = axes.get_legend_handles_labels()[0]
     if handles:
         axes.figure.legend(
-            loc="outside upper left", ncols=4, frameon=False, labelcolor=INK, handlelength=2.2,
+            loc="outside upper left", ncols=ncols, frameon=False, labelcolor=INK, handlelength=2.2,
             columnspacing=1.2, borderpad=0, borderaxespad=0,
         )  # fmt: skip
 
