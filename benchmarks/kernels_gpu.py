@@ -28,13 +28,13 @@ from torch import Tensor
 from triton.testing import do_bench_cudagraph
 
 from cannon_fx.atomic import atomic_write_text
+from cannon_fx.kernel_bench import TOLERANCE, random_pattern
 from cannon_fx.kernels.packed import pack
 from cannon_fx.kernels.pattern import BlockPattern
 from cannon_fx.kernels.reference import masked_weight
 from cannon_fx.kernels.triton import ops, tune
 from cannon_fx.kernels.window import Window
 
-TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 PEAK_TFLOPS = {"NVIDIA H100 80GB HBM3": 989.4, "NVIDIA H200": 989.4, "NVIDIA A100-SXM4-80GB": 311.9}
 """dense bf16, from the makers' data sheets"""
 DENSITIES = (0.25, 0.1, 0.5, 0.75, 1.0, 0.05)
@@ -142,12 +142,7 @@ class Case:
             made = torch.randn(*shape, device=device, generator=generator).to(cell.dtype)
             return made.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else made
 
-        grid = -(-layer.out_channels // cell.block[0]), -(-layer.in_channels // cell.block[1])
-        # As many blocks as the density asks for, rounded; anywhere.
-        count = max(1, round(cell.density * grid[0] * grid[1]))
-        keep = torch.zeros(grid[0] * grid[1], dtype=torch.bool, device=device)
-        keep[torch.randperm(len(keep), device=device, generator=generator)[:count]] = True
-        pattern = BlockPattern(keep.view(grid), layer.out_channels, layer.in_channels, *cell.block)
+        pattern = random_pattern(layer.out_channels, layer.in_channels, cell.block, cell.density, generator)
         image = (layer.side, layer.side) if window else ()
         size = window.out_size(layer.side, layer.side) if window else ()
         taps = window.taps if window else ()

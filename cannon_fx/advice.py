@@ -33,6 +33,6 @@ def advice(plan: Plan, cost: Cost, covered: Coverage) -> list[str]:
             f"{moves:.0%} of the energy are moves that no mask removes (adds, attention, layers off the chip): another "
             "order of tiles, such as annealed, can lower them."
         )
-    if plan.fallback_share > 0.01:
-        found.append(f"{plan.fallback_share:.0%} of the traffic rests on ops without a rule: take it as an estimate.")
+    if (guessed := plan.fallback_share) > 0.01:
+        found.append(f"{guessed:.0%} of the traffic rests on ops without a rule: take it as an estimate.")
     return found

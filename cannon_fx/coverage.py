@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-import numpy as np
-
-from cannon_fx.passes.matrix_ops import MATRIX_OPS, weight_of
+from cannon_fx.passes.matrix_ops import MATRIX_OPS, weight_of, weight_shape
 from cannon_fx.plans import Plan
 
 
@@ -31,14 +30,10 @@ def coverage(plan: Plan) -> Coverage:
     all_weights = sum(weight.numel() for weight in own.values())
     for node in plan.exported.graph.nodes:
         if node.target in MATRIX_OPS and weight_of(node).name in parameters:
-            weight = weight_of(node).meta["val"]
-            positions = node.meta["val"].numel() // max(
-                1, weight.shape[1 if MATRIX_OPS[node.target].weight == 2 else 0]
-            )
-            all_macs += weight.numel() * positions
+            shape = weight_shape(node)
+            size, positions = math.prod(shape), node.meta["val"].numel() // max(1, shape[0])
+            all_macs += size * positions
             if node.name in nodes:
-                weights += weight.numel()
-                macs += weight.numel() * positions
-    held = sum(int(np.prod(layer.weight_shape)) for layer in plan.layers)
-    cells = plan.tiles * plan.chip.tile_rows * plan.chip.tile_columns
-    return Coverage(weights / max(all_weights, 1), macs / max(all_macs, 1), held / max(cells, 1))
+                weights += size
+                macs += size * positions
+    return Coverage(weights / max(all_weights, 1), macs / max(all_macs, 1), plan.utilisation)

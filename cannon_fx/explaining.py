@@ -11,17 +11,19 @@ from torch.fx import GraphModule, Node
 
 from cannon_fx.applied import find_applied_plan
 from cannon_fx.cost import Cost
+from cannon_fx.inputs import arguments_of
 from cannon_fx.modules import BlockSparse
+from cannon_fx.wrappers import unwrapped
 from cannon_fx.zero_blocks import decide, layer_name
 
 
 def explain(model: nn.Module, example_inputs: Any) -> str:
-    """The graphs that a call with `example_inputs` (a tensor or a tuple) compiles to, in the present grad mode.
+    """The graphs that a call with `example_inputs` (as for `plan`) compiles to, in the present grad mode.
 
     Of a network from `apply_cannon`, also what each layer communicates in one inference. Runs the model once.
     """
-    arguments = tuple(example_inputs) if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
-    model = getattr(model, "_orig_mod", model)
+    args, kwargs = arguments_of(example_inputs)
+    model = unwrapped(model)
     applied = find_applied_plan(model)
     cost = applied.cost() if applied else None
     layers = {name: module for name, module in model.named_modules() if isinstance(module, BlockSparse)}
@@ -38,7 +40,7 @@ def explain(model: nn.Module, example_inputs: Any) -> str:
         graphs.append(lines)
         return graph.forward
 
-    torch.compile(model, backend=record)(*arguments)
+    torch.compile(model, backend=record)(*args, **kwargs)
     texts = [
         f"graph {number} of {len(graphs)}: {len(lines)} calls\n" + "\n".join(lines)
         for number, lines in enumerate(graphs, 1)

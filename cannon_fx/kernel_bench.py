@@ -29,12 +29,6 @@ from cannon_fx.kernels.window import Window
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 """‖error‖ / ‖reference‖, above which a result is wrong"""
 
-DENSE = {
-    "cpu": {"linear": "MKL/oneDNN", "conv2d": "oneDNN channels_last"},
-    "cuda": {"linear": "cuBLAS", "conv2d": "cuDNN channels_last"},
-}
-"""Who computes torch's dense ops"""
-
 
 class WrongResult(ArithmeticError):
     """A kernel's numbers are not those of the reference; nothing is timed."""
@@ -116,6 +110,17 @@ def all_cells() -> Iterator[Cell]:
     yield from (Cell(CONVS[2], 8, density, block) for block in BLOCKS for density in DENSITIES)
 
 
+def random_pattern(
+    out_channels: int, in_channels: int, block: tuple[int, int], density: float, random: torch.Generator
+) -> BlockPattern:
+    """As many blocks as the density asks for, rounded, at least one; anywhere."""
+    grid = -(-out_channels // block[0]), -(-in_channels // block[1])
+    blocks = grid[0] * grid[1]
+    keep = torch.zeros(blocks, dtype=torch.bool, device=random.device)
+    keep[torch.randperm(blocks, device=random.device, generator=random)[: max(1, round(density * blocks))]] = True
+    return BlockPattern(keep.view(grid), out_channels, in_channels, *block)
+
+
 @dataclass(frozen=True)
 class Case:
     """The tensors of a cell, random, on a device."""
@@ -134,12 +139,7 @@ class Case:
             made = torch.randn(*size, device=device, generator=random).to(cell.dtype)
             return made.contiguous(memory_format=torch.channels_last) if len(size) == 4 else made
 
-        grid = -(-shape.out_channels // cell.block[0]), -(-shape.in_channels // cell.block[1])
-        blocks = grid[0] * grid[1]
-        keep = torch.zeros(blocks, dtype=torch.bool, device=device)
-        kept = max(1, round(cell.density * blocks))
-        keep[torch.randperm(blocks, device=device, generator=random)[:kept]] = True
-        pattern = BlockPattern(keep.view(grid), shape.out_channels, shape.in_channels, *cell.block)
+        pattern = random_pattern(shape.out_channels, shape.in_channels, cell.block, cell.density, random)
         taps = shape.window.taps if shape.side else ()
         size = shape.window.out_size(shape.side, shape.side) if shape.side else ()
         image = (shape.side, shape.side) if shape.side else ()

@@ -15,6 +15,7 @@ from cannon_fx.errors import MappingError, RunError
 from cannon_fx.hw.chip import Chip
 from cannon_fx.kernels.packed import unpack
 from cannon_fx.kernels.pattern import BlockPattern
+from cannon_fx.modules import pattern_of
 from cannon_fx.passes.rewrite import rewrite
 from cannon_fx.plans import Plan
 from cannon_fx.save import PACKED, WEIGHTS
@@ -87,13 +88,4 @@ def _patterns(found: Plan, saved: SavedPlan, file: Path) -> dict[str, BlockPatte
         first = next(name for name in [*layers, *saved.keep] if name not in layers or name not in saved.keep)
         state = "can be mapped now and could not" if first in layers else "could be mapped then and cannot now"
         raise MappingError(f"{file} does not fit: layer {first!r} {state}. Load it into the network that was saved.")
-    return {
-        name: BlockPattern(
-            torch.from_numpy(saved.keep_of(layer)),
-            layer.out_channels,
-            layer.in_channels,
-            layer.out_block,
-            layer.group_size,
-        )
-        for name, layer in layers.items()
-    }
+    return {name: pattern_of(layer, torch.from_numpy(saved.keep_of(layer))) for name, layer in layers.items()}

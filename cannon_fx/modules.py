@@ -23,6 +23,13 @@ from cannon_fx.layer import Layer
 log = logging.getLogger(__name__)
 
 
+def pattern_of(layer: Layer, keep: Tensor | None = None) -> BlockPattern:
+    """The blocks of a layer's weight, one per connection, of which `keep`, bool [J, G], are kept; all without it."""
+    if keep is None:
+        keep = torch.ones(layer.column_blocks, layer.groups, dtype=torch.bool)
+    return BlockPattern(keep, layer.out_channels, layer.in_channels, layer.out_block, layer.group_size)
+
+
 class BlockSparse(nn.Module):
     """What both layers share: a pattern of kept connections, and the mask it makes of the weight.
 
@@ -51,15 +58,7 @@ class BlockSparse(nn.Module):
         new.positions, new.called = layer.positions, layer.called
         if not new.called and new.weight.requires_grad:  # forward cannot mask the gradient of what is cut
             new.weight.register_hook(new._masked_gradient)
-        new._set(
-            BlockPattern(
-                torch.ones(layer.column_blocks, layer.groups, dtype=torch.bool),
-                layer.out_channels,
-                layer.in_channels,
-                layer.out_block,
-                layer.group_size,
-            )
-        )
+        new._set(pattern_of(layer))
         return new
 
     def _set(self, pattern: BlockPattern) -> None:

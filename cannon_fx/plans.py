@@ -87,12 +87,20 @@ class Plan:
         return sum(layer.tiles for layer in self.layers)
 
     @property
+    def utilisation(self) -> float:
+        """Of the tiles' cells, the share that holds a weight."""
+        weights = sum(int(layer.weights_of_connection.sum()) for layer in self.layers)
+        return weights / max(self.tiles * self.chip.tile_rows * self.chip.tile_columns, 1)
+
+    @property
     def fallback_ops(self) -> tuple[str, ...]:
         """Ops without a rule, for which everything moves to the home of the first input."""
         return tuple(sorted({move.op for move in self.moves if not move.by_rule}))
 
     def fallback_shares(self) -> dict[str, float]:
         """What share of all bits of one inference, with every connection kept, each of `fallback_ops` moves."""
+        if not self.fallback_ops:
+            return {}
         from cannon_fx.cost import all_transfers  # which itself reads plans
 
         transfers, phases = all_transfers(self, self.full())

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from . import dispatch
-from .window import Window
+from .window import Window, empty_image
 
 _LISTS = "Tensor row_start, Tensor row_group, Tensor block_of, int[] sizes"
 _TRANSPOSED = "Tensor col_start, Tensor col_block, Tensor col_slot, int[] sizes"
@@ -33,10 +33,6 @@ SCHEMAS = {
 _library = torch.library.Library("cannon", "DEF")
 
 
-def _image(like: Tensor, *shape: int) -> Tensor:
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
-
-
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
     return x.new_empty(x.shape[0], rest[3][0])
 
@@ -50,11 +46,11 @@ def _linear_grad_weight(grad_out: Tensor, x: Tensor, block_of: Tensor, sizes: Se
 
 
 def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
-    return _image(x, x.shape[0], rest[3][0], *Window.of(*rest[4:9]).out_size(*x.shape[2:]))
+    return empty_image(x, x.shape[0], rest[3][0], *Window.of(*rest[4:9]).out_size(*x.shape[2:]))
 
 
 def _conv2d_grad_input(grad_out: Tensor, weight: Tensor, *rest: Any) -> Tensor:
-    return _image(grad_out, grad_out.shape[0], rest[3][1] * rest[8], *rest[9:])
+    return empty_image(grad_out, grad_out.shape[0], rest[3][1] * rest[8], *rest[9:])
 
 
 def _conv2d_grad_weight(grad_out: Tensor, x: Tensor, block_of: Tensor, sizes: Sequence[int], *rest: Any) -> Tensor:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
 
 class Window(NamedTuple):
     """How the taps [R, S] of a convolution lie on its input."""
@@ -45,3 +48,8 @@ class Window(NamedTuple):
     def pointwise(self) -> bool:
         """Whether every output position reads its own input position alone: a linear layer."""
         return self.taps == self.stride == (1, 1) and self.padding == (0, 0)
+
+
+def empty_image(like: Tensor, *shape: int) -> Tensor:
+    """[N, C, H, W] in channels_last, as all images are given back, with the dtype and device of `like`."""
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
@@ -14,6 +15,14 @@ T = TypeVar("T")
 def say(message: str) -> None:
     """A message on stderr, off the line of a progress bar or a ^C."""
     sys.stderr.write(f"cannon: {message}\n")
+
+
+def check_folder(option: str, path: Path | None) -> None:
+    """Raises RunError when the folder of a file that is to be written is not there."""
+    from cannon_fx.errors import RunError
+
+    if path is not None and not path.absolute().parent.is_dir():
+        raise RunError(f"--{option} {str(path)!r} is in a folder that does not exist. Make it first.")
 
 
 def interruptible(work: Callable[[], T]) -> T:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import tyro
 
-from cannon_fx.commands import say
+from cannon_fx.commands import check_folder, say
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ class Bench:
 
         if self.device == "cuda" and not torch.cuda.is_available():
             raise RunError("torch finds no CUDA device. Time the CPU's kernels with --device cpu.")
-        if self.json is not None and not self.json.parent.is_dir():
-            raise RunError(f"--json {str(self.json)!r} is in a folder that does not exist. Make it first.")
+        check_folder("json", self.json)
         device = torch.device(self.device)
         rows, wrong = [], []
         sys.stdout.write(HEAD)

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cannon_fx.commands import check_folder
 from cannon_fx.commands.mapping import NetworkOptions
 
 if TYPE_CHECKING:
@@ -69,9 +70,8 @@ class Sweep(NetworkOptions):
     def _check_files(self, constants: list[str]) -> None:
         from cannon_fx.errors import RunError
 
-        for option, path in (("csv", self.csv), ("plot", self.plot)):
-            if path is not None and not path.absolute().parent.is_dir():
-                raise RunError(f"--{option} {str(path)!r} is in a folder that does not exist. Make it first.")
+        check_folder("csv", self.csv)
+        check_folder("plot", self.plot)
         if self.plot and self.plot.suffix not in (".svg", ".png", ".pdf"):
             raise RunError(f"--plot {str(self.plot)!r}: end it with .svg, .png or .pdf.")
         if self.plot and constants:

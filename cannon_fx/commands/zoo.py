@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cannon_fx.commands import check_folder
+
 LINE = "{mark} {name:76.76} {layers:>4} layers {unmapped:>4} not mapped {tiles:>6} tiles {seconds:>7} s  {error}\n"
 
 
@@ -35,8 +37,7 @@ class Zoo:
         Chip.load(self.chip)
         if not self.timeout > 0:
             raise RunError(f"--timeout is {self.timeout}: give a positive number of seconds.")
-        if self.json is not None and not self.json.absolute().parent.is_dir():
-            raise RunError(f"--json {str(self.json)!r} is in a folder that does not exist. Make it first.")
+        check_folder("json", self.json)
         entries = [entry for name in self.list for entry in entries_of(name)]
         rows = run_list(entries, self.json, self.chip, self.timeout, show, self.retry)
         failed = [row for row in rows if not row["ok"]]

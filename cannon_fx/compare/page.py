@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cannon_fx.atomic import atomic_write_text
@@ -16,6 +15,7 @@ from cannon_fx.compare.figures import NAMES, pareto_figure
 from cannon_fx.compare.rows import Outcome, refusals, rows_of
 from cannon_fx.compare.summary import COSTS, Point, advantages, points
 from cannon_fx.methods import MEANING
+from cannon_fx.report.html import render_template
 from cannon_fx.report.numbers import NOTHING, percent, quantity, ratio
 
 
@@ -44,13 +44,6 @@ def write_comparison(record: dict[str, Any], folder: Path) -> None:
 
 def render(record: dict[str, Any]) -> str:
     """The page. The same record gives the same page."""
-    environment = Environment(
-        loader=PackageLoader("cannon_fx.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     found = points(record["runs"])
     places = list(dict.fromkeys((point.network, point.chip) for point in found))
     sections = []
@@ -59,8 +52,7 @@ def render(record: dict[str, Any]) -> str:
         figures = [(f"accuracy against {NAMES[cost]}", Markup(pareto_figure(own, cost))) for cost in COSTS]
         sections.append({"title": f"{network} on {chip}", "rows": table(own), "figures": figures})
     means = [[each.method, *map(_times, map(each.geometric_mean, COSTS))] for each in advantages(found)]
-    template = environment.get_template("compare.html.j2")
-    return template.render(record=record, sections=sections, means=means, meaning=MEANING) + "\n"
+    return render_template("compare.html.j2", record=record, sections=sections, means=means, meaning=MEANING)
 
 
 def table(found: list[Point]) -> list[list[str]]:

@@ -42,6 +42,12 @@ def weight_of(node: Node) -> Node:
     return _operand(node, MATRIX_OPS[node.target].weight)
 
 
+def weight_shape(node: Node) -> tuple[int, ...]:
+    """Of that matrix as [out, in, *taps], which is not how addmm takes it."""
+    shape = tuple(weight_of(node).meta["val"].shape)
+    return shape[::-1] if node.target is aten.addmm.default else shape
+
+
 def _operand(node: Node, position: int) -> Node:
     operand = node.args[position]
     assert isinstance(operand, Node), "tensors of a graph are its nodes"

@@ -13,7 +13,7 @@ from cannon_fx.errors import MappingError
 from cannon_fx.hw.network_spec import MOST_NODES
 from cannon_fx.layer import Layer
 from cannon_fx.modules import BlockSparse, BlockSparseTransposed, is_matrix, twin_of
-from cannon_fx.passes.matrix_ops import MATRIX_OPS, weight_of
+from cannon_fx.passes.matrix_ops import MATRIX_OPS, weight_of, weight_shape
 from cannon_fx.patterns import select
 from cannon_fx.plans import Plan, Unmapped
 
@@ -180,9 +180,7 @@ class Partition:
     def _split(self, site: Site, first_tile: int, plan: Plan) -> Layer:
         node = site.node
         kind: Literal["linear", "conv2d"] = "linear" if MATRIX_OPS[node.target].kind == "linear" else "conv2d"
-        shape = tuple(weight_of(node).meta["val"].shape)
-        if node.target is aten.addmm.default:
-            shape = shape[::-1]
+        shape = weight_shape(node)
         fits = min(plan.chip.tile_rows // max(1, int(torch.Size(shape[2:]).numel())), shape[1])
         group_size = min(self.group_size, fits)
         output = node.meta["val"]

@@ -12,8 +12,8 @@ from cannon_fx.report import floor_plan, headline, tables
 from cannon_fx.report.figures import history_figures
 
 
-def render_html(record: dict[str, Any]) -> str:
-    """The page of `record` (the content of report.json). The same record gives the same page."""
+def render_template(name: str, **values: Any) -> str:
+    """The page that a template of this folder makes of `values`."""
     # Names of layers and models come from the user's files: everything is escaped unless it is Markup.
     environment = Environment(
         loader=PackageLoader("cannon_fx.report", ""),
@@ -22,7 +22,12 @@ def render_html(record: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("template.html.j2").render(_page(record)) + "\n"
+    return environment.get_template(name).render(values) + "\n"
+
+
+def render_html(record: dict[str, Any]) -> str:
+    """The page of `record` (the content of report.json). The same record gives the same page."""
+    return render_template("template.html.j2", **_page(record))
 
 
 def _page(record: dict[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,6 @@ def rows_of(
 def costs_of(plan: Plan) -> Row:
     """The `COSTS` of a plan. Energy and latency are those of communication."""
     cost = plan.cost()
-    weights = sum(int(layer.weights_of_connection.sum()) for layer in plan.layers)
     computing = compute_total(plan, cost.keep)
     return {
         "energy_pj": cost.energy_pj,
@@ -57,7 +56,7 @@ def costs_of(plan: Plan) -> Row:
         "edp_pj_cycles": cost.edp_pj_cycles,
         "compute_pj": computing["energy_pj"] if computing else None,
         "tiles": plan.tiles,
-        "utilisation": weights / (plan.tiles * plan.chip.tile_rows * plan.chip.tile_columns),
+        "utilisation": plan.utilisation,
     }
 
 
@@ -65,7 +64,8 @@ def _constants(plan: Plan, row: Row, constants: Sequence[Axis]) -> Iterator[Row]
     grid = np.meshgrid(*(np.asarray(axis.values, np.float64) for axis in constants), indexing="ij")
     names = [axis.name for axis in constants]
     energy = sweep(plan.energy_formula(), constants_of(plan.chip), **dict(zip(names, grid, strict=True)))
-    unknown = dict.fromkeys(COSTS) | {name: costs_of(plan)[name] for name in ("compute_pj", "tiles", "utilisation")}
+    found = costs_of(plan)
+    unknown = dict.fromkeys(COSTS) | {name: found[name] for name in ("compute_pj", "tiles", "utilisation")}
     points = itertools.product(*(axis.values for axis in constants))
     for values, pj in zip(points, energy.ravel().tolist(), strict=True):
         yield row | dict(zip(names, values, strict=True)) | unknown | {"energy_pj": pj}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..reference import ACTIVATIONS
-from ..window import Window
+from ..window import Window, empty_image
 from . import build
 
 ACTIVATION = {name: index for index, name in enumerate(ACTIVATIONS)}
@@ -146,7 +146,7 @@ def conv2d(
     """[N, C, H, W] -> [N, out_channels, OH, OW], channels_last."""
     x, weight = _rows(x), _weight(weight)
     images, _, height, width = x.shape
-    result = _image(x, images, sizes[0], *window.out_size(height, width))
+    result = empty_image(x, images, sizes[0], *window.out_size(height, width))
     problem = Problem.of((images, height, width), weight, block_of.shape[0], sizes, window)
     _call("cannon_forward", problem, x, weight, bias, row_start, row_group, ACTIVATION[activation], result)
     return result
@@ -165,7 +165,7 @@ def conv2d_grad_input(
     """[N, out_channels, OH, OW] -> [N, C, *size], channels_last."""
     grad_out, weight = _rows(grad_out), _weight(weight)
     images = grad_out.shape[0]
-    result = _image(grad_out, images, sizes[1] * window.groups, *size)
+    result = empty_image(grad_out, images, sizes[1] * window.groups, *size)
     problem = Problem.of((images, size[0], size[1]), weight, col_slot.shape[0], sizes, window)
     _call("cannon_grad_input", problem, grad_out, weight, col_start, col_block, col_slot, result)
     return result
@@ -193,7 +193,3 @@ def _weight(weight: Tensor) -> Tensor:
     if weight.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last):
         return weight
     return weight.contiguous()
-
-
-def _image(like: Tensor, *shape: int) -> Tensor:
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..window import Window
+from ..window import Window, empty_image
 from .outer import Outer
 from .product import Product, Taps
 from .schedule import forward_schedule, grad_input_schedule
@@ -68,7 +68,7 @@ def conv2d(
     activation: str,
 ) -> Tensor:
     """[N, C, H, W] -> [N, out_channels, OH, OW], both channels_last."""
-    y = _image(x, x.shape[0], sizes[0], *window.out_size(*x.shape[2:]))
+    y = empty_image(x, x.shape[0], sizes[0], *window.out_size(*x.shape[2:]))
     weight = _taps_inside(weight)
     x_positions, y_positions = _positions(x, window), _positions(y, window)
     _forward(x_positions, weight, bias, y_positions, block_of, sizes, window, activation)
@@ -86,7 +86,7 @@ def conv2d_grad_input(
     size: Sequence[int],
 ) -> Tensor:
     """[N, out_channels, OH, OW] -> [N, C, *size], both channels_last."""
-    result = _image(grad_out, grad_out.shape[0], sizes[1] * window.groups, *size)
+    result = empty_image(grad_out, grad_out.shape[0], sizes[1] * window.groups, *size)
     grad, x = _positions(grad_out, window), _positions(result, window)
     _grad_input(grad, _taps_inside(weight), x, (col_start, col_block, col_slot), sizes, window)
     return result
@@ -223,7 +223,3 @@ def _positions(image: Tensor, window: Window) -> Tensor:
     """[N, C, H, W] -> [N, H, W, C], or all positions in one line where each is read alone."""
     image = image.movedim(1, -1).contiguous()
     return image.flatten(0, 2)[None, None] if window.pointwise else image
-
-
-def _image(like: Tensor, *shape: int) -> Tensor:
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)

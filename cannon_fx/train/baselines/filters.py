@@ -20,6 +20,7 @@ from cannon_fx.cost import Cost
 from cannon_fx.counting import Counter
 from cannon_fx.errors import InfeasibleError, RunError
 from cannon_fx.plans import Plan
+from cannon_fx.train.baselines.descent import Descent
 from cannon_fx.train.budget import UNIT, Budget, measure
 from cannon_fx.train.penalty import effective_rate
 from cannon_fx.train.retrain import adopt_parameters_
@@ -47,7 +48,7 @@ def torch_pruning() -> Any:
         ) from None
 
 
-class FilterControl:
+class FilterControl(Descent):
     """Takes the weakest channels out in `ROUNDS` rounds; the last one meets the budget.
 
     "l1" (Li et al., ICLR 2017): the same share of every layer's filters, those of least L1 norm. "depgraph" (Fang et
@@ -80,18 +81,6 @@ class FilterControl:
                 f"{ranking} cannot meet the budget of {limit:,.0f} {UNIT[budget.metric]} for {budget.metric}: without "
                 f"nearly all of the channels that it can take out, the network still needs {least:,.0f}. Ask for less."
             )
-
-    @property
-    def landed(self) -> bool:
-        return self.step >= self.steps
-
-    @property
-    def strength(self) -> float:
-        return 0.0
-
-    def regularizer(self) -> Tensor:
-        """DepGraph's penalty is minimised by a step of its own, as cannon's is."""
-        return torch.zeros(())
 
     def step_(self, optimizer: Optimizer) -> None:
         if self.landed:

@@ -11,16 +11,17 @@ from torch.optim import Optimizer
 
 from cannon_fx.cost import Cost
 from cannon_fx.counting import Counter, Demand
-from cannon_fx.kernels.pattern import BlockPattern
 from cannon_fx.layer import Layer
+from cannon_fx.modules import pattern_of
 from cannon_fx.plans import Plan
+from cannon_fx.train.baselines.descent import Descent
 from cannon_fx.train.budget import Budget, measure
 from cannon_fx.train.control import UPDATES
 
 Unit = Literal["weight", "connection"]
 
 
-class MagnitudeControl:
+class MagnitudeControl(Descent):
     """Removes the weakest units of all layers together; the strongest of each layer stays.
 
     At every update, a search finds the share of units that would have to go now to meet the budget; of that share,
@@ -33,18 +34,6 @@ class MagnitudeControl:
         self.model, self.limit = model, budget.limit(plan.cost())
         self.layers = plan.layers
         self.left = {layer.name: torch.ones_like(self._weight(layer), dtype=torch.bool) for layer in plan.layers}
-
-    @property
-    def landed(self) -> bool:
-        return self.step >= self.steps
-
-    @property
-    def strength(self) -> float:
-        return 0.0
-
-    def regularizer(self) -> Tensor:
-        """Nothing is penalised."""
-        return torch.zeros(())
 
     @torch.no_grad()
     def step_(self, optimizer: Optimizer) -> None:
@@ -79,8 +68,7 @@ class MagnitudeControl:
         if self.unit == "weight":
             table = weight.abs()
         else:
-            keep = torch.ones(layer.column_blocks, layer.groups, dtype=torch.bool)
-            pattern = BlockPattern(keep, layer.out_channels, layer.in_channels, layer.out_block, layer.group_size)
+            pattern = pattern_of(layer)
             count = torch.as_tensor(layer.weights_of_connection, dtype=weight.dtype, device=weight.device)
             root_mean_square = (pattern.sums(weight.square()) / count).sqrt()
             table = pattern.spread(root_mean_square).reshape(*weight.shape[:2], *(1,) * (weight.dim() - 2))
