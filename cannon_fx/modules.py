@@ -86,7 +86,7 @@ class BlockSparse(nn.Module):
         return f"{super().extra_repr()}, {self.choice.why}"
 
     def matrix(self, values: Tensor) -> Tensor:
-        """The view [out, in, ...] of a tensor that lies like the weight."""
+        """The view [out, in, ...] of a tensor that lies like the weight, and back."""
         return values
 
     def effective_weight(self) -> Tensor:
@@ -106,7 +106,7 @@ class BlockSparse(nn.Module):
         return masked_weight(self.matrix(self.weight), self.mask)
 
     def _masked_gradient(self, gradient: Tensor) -> Tensor:
-        return gradient if self.dense else masked_weight(gradient, self.mask)
+        return gradient if self.dense else self.matrix(masked_weight(self.matrix(gradient), self.mask))
 
     @torch.no_grad()
     def cut(self, keep: Tensor) -> None:

@@ -211,3 +211,48 @@ def test_a_sparse_convolution_keeps_its_inputs_layout(layout: torch.memory_forma
     found = model(x)
     assert found.stride() == expected.stride()
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+class Conv1D(nn.Module):
+    """A linear layer with its weight as [in, out], as GPT-2 has it in transformers."""
+
+    def __init__(self, outputs: int, inputs: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(inputs, outputs)), nn.Parameter(torch.randn(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.bias, x.view(-1, x.shape[-1]), self.weight).view(*x.shape[:-1], -1)
+
+
+Conv1D.__module__, Conv1D.__qualname__ = "transformers.pytorch_utils", "Conv1D"
+
+
+class Reader(nn.Module):
+    """Reads the weight of a layer whose forward never runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Conv1D(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.inner.bias, x, self.inner.weight)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("read", [False, True])
+def test_a_transposed_weight_is_cut_where_its_matrix_is(read: bool, sparse: bool) -> None:
+    model = nn.Sequential(Reader() if read else Conv1D(16, 16))
+    name, x = ("0.inner" if read else "0"), torch.randn(5, 16)
+    module = apply_cannon(model, x, chip="demo-32nm", group_size=4).modules[name]
+    keep = torch.rand(module.pattern.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    module.cut(keep)
+    if sparse and not read:
+        module.choice = Choice(True, "to test it")
+        module.pattern.lists(x.device)
+    mask = module.pattern.spread(keep).t()  # [in, out]
+    assert not module.weight[~mask].any()
+    assert module.weight[mask].all()
+    y = model(x)
+    torch.testing.assert_close(y, x @ module.weight + module.bias, rtol=1e-5, atol=1e-5)
+    (gradient,) = torch.autograd.grad(y.square().sum(), module.weight)
+    torch.testing.assert_close(gradient, (x.t() @ (2 * y)) * mask, rtol=1e-4, atol=1e-4)
