@@ -37,6 +37,8 @@ class Optimize(MappingOptions):
     """of SGD with Nesterov momentum 0.9"""
     bfloat16: bool = False
     """train with bfloat16 autocast and channels last; weights and evaluation stay float32"""
+    quantised: bool = False
+    """report the accuracy with the chip's integers and ADCs too (about 100 times the work of a plain evaluation)"""
     device: str = "cpu"
     """cpu, cuda, cuda:1, …"""
     seed: int = 0
@@ -66,6 +68,7 @@ class Optimize(MappingOptions):
             learning_rate=self.learning_rate,
             device=self.device,
             bfloat16=self.bfloat16,
+            quantised=self.quantised,
             seed=self.seed,
             base_weights=None if self.base_weights is None else str(self.base_weights),
         )
