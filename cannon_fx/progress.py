@@ -71,6 +71,9 @@ class Progress:
             "method", "accuracy (%)", "energy (pJ)", "latency (cycles)", "EDP (pJ·cycles)", "energy vs. dense"
         )
         quantised = self.run.config.quantised
+        efficient = all(method["efficiency"] for method in record["methods"].values())
+        if efficient:
+            table.add_column("TOPS/W")
         if quantised:
             table.add_column("on the chip (%)")
         for column in table.columns[1:]:
@@ -78,7 +81,9 @@ class Progress:
         for name, method in record["methods"].items():
             dense = self.run.full.energy_pj
             costs = [quantity(method[key]) for key in ("energy_pj", "latency_cycles", "edp_pj_cycles")]
-            on_chip = [percent(method["quantised_accuracy"], 2)] if quantised else []
-            table.add_row(name, percent(method["accuracy"], 2), *costs, ratio(dense, method["energy_pj"]), *on_chip)
+            more = [quantity(method["efficiency"]["total"]["tops_per_watt"])] if efficient else []
+            if quantised:
+                more.append(percent(method["quantised_accuracy"], 2))
+            table.add_row(name, percent(method["accuracy"], 2), *costs, ratio(dense, method["energy_pj"]), *more)
         self.console.print(table)
         self.console.print(f"report: {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cannon_fx.report import floor_plan, headline, tables
+from cannon_fx.report.efficiency import COLUMNS, efficiency_table, quantised_rows
 from cannon_fx.report.figures import history_figures
 
 
@@ -50,6 +51,9 @@ def _page(record: dict[str, Any]) -> dict[str, Any]:
         "share_names": [name for _, name in tables.SHARES],
         "computing": tables.compute_rows(methods),
         "computing_names": [name for _, name in tables.COMPUTING],
+        "efficiency": efficiency_table(methods, pair),
+        "efficiency_names": [name for _, name in COLUMNS],
+        "quantised": quantised_rows(methods),
         "multicast": bool((chip.get("noc") or {}).get("multicast")),
         "layers": layers,
         "moves": moves,
