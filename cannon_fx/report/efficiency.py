@@ -54,8 +54,7 @@ def _rows(entries: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 
 def quantised_rows(methods: Methods) -> Rows:
     """Per method, the accuracy on the chip and that in floating point, %; empty if none was evaluated."""
-    known = {
-        name: (m["quantised_accuracy"], m["accuracy"]) for name, m in methods.items() if m.get("quantised_accuracy")
-    }
+    given = {name: m for name, m in methods.items() if m.get("quantised_accuracy") is not None}
+    known = {name: (method["quantised_accuracy"], method["accuracy"]) for name, method in given.items()}
     decimals = percent_decimals(value for pair in known.values() for value in pair)
     return [(name, tuple(percent(value, decimals) for value in pair)) for name, pair in known.items()]
