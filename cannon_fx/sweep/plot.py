@@ -36,6 +36,7 @@ def pareto_plot(rows: Sequence[Row], names: Sequence[str], against: Against, fil
     axes.set(xlabel="communication energy (pJ)", ylabel=LABEL[against], xscale="log")
     axes.set_yscale("linear" if against == "accuracy" else "log")
     axes.set_title("per inference, by " + ", ".join(names), fontsize=10)
+    axes.margins(0.1)
     axes.grid(which="both", alpha=0.25)
     axes.legend(frameon=False)
     out = io.BytesIO()
