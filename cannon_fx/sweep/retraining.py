@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 from cannon_fx.config import RunConfig, to_toml
 from cannon_fx.data import load_data
 from cannon_fx.errors import RunError
+from cannon_fx.factory import load_model, load_weights
 from cannon_fx.finish_run import finish_run
 from cannon_fx.hw.chip import Chip
 from cannon_fx.shared_folder import open_folder
@@ -59,11 +60,14 @@ class Retraining:
 
     def run(self, folder: Path, command: str, watch: Watcher) -> list[Row]:
         """Works on the study until it is finished and returns its rows: the point, and what was found or the error."""
-        study, data = self.study(folder), cache(partial(load_data, self.config.data))
+        data, model = load_data(self.config.data), load_model(self.config.model)
+        if self.config.base_weights is not None:
+            load_weights(model, self.config.base_weights)
+        study = self.study(folder)  # what goes wrong from now on is a point's own
 
         def found(point: Row, own: Path) -> Row:
             config = replace(self.config, **point)
-            record = finish_run(own, config, command, data(), partial(watch, point))
+            record = finish_run(own, config, command, data, partial(watch, point))
             return row_of(record["methods"][config.methods[0]])
 
         study.work(found)

@@ -99,8 +99,9 @@ class Study:
             with claimed(self.folder, wait=True):
                 trial = None
                 for left in self._trials(states.RUNNING):
-                    if held.enter_context(claimed(self.trial_folder(left.number), wait=False)):
-                        trial = optuna().trial.Trial(self.study, left._trial_id)  # Optuna's own way to go on with one
+                    free = held.enter_context(claimed(self.trial_folder(left.number), wait=False))
+                    if free and left.number in (t.number for t in self._trials(states.RUNNING)):  # not finished since
+                        trial = optuna().trial.Trial(self.study, left._trial_id)
                         break
                 if trial is None and self._trials(states.WAITING):
                     trial = self.study.ask()

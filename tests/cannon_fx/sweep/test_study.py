@@ -25,10 +25,10 @@ AXES = (Axis("budget", ("energy/2", "energy/3", "energy/4")), Axis("seed", (0, 1
 WORKER = """
 import os, sys, time
 from pathlib import Path
-from cannon_fx.sweep.axes import Axis
+from types import SimpleNamespace as Axis  # the class itself draws in sympy
 from cannon_fx.sweep.study import Study
 
-axes = (Axis("budget", ("energy/2", "energy/3", "energy/4")), Axis("seed", (0, 1, 2)))
+axes = Axis(name="budget", values=("energy/2", "energy/3", "energy/4")), Axis(name="seed", values=(0, 1, 2))
 
 def objective(point, folder):
     before = len(list(folder.glob("begun*")))
@@ -138,3 +138,28 @@ def test_a_folder_holds_one_study(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="something else"):
         open_folder(tmp_path, "a = 1\n", "study", "")
     assert {path.name for path in tmp_path.iterdir()} == {"s", "mine.txt"}
+
+
+def test_a_trial_that_ends_while_others_look_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another finishes the trial and lets go of its folder after this worker has seen it run."""
+    study, other = Study.open(tmp_path, AXES[:1]), Study.open(tmp_path, AXES[:1])
+    theirs = other.study.ask()
+    looked: list[int] = []
+
+    def seen(self: Study, *states: Any) -> list[Any]:
+        found: list[Any] = self.study.get_trials(deepcopy=False, states=states)
+        if states == (optuna.trial.TrialState.RUNNING,) and not looked:
+            looked.append(len(found))
+            other.study.tell(theirs, (0.9, 1.0))
+        return found
+
+    monkeypatch.setattr(Study, "_trials", seen)
+    done: list[str] = []
+
+    def watched(point: dict[str, Any], folder: Path) -> dict[str, Any]:
+        done.append(folder.name)
+        return objective(point | {"seed": 0}, folder)
+
+    study.work(watched)
+    assert looked == [1]
+    assert done == ["trial1", "trial2"]
