@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,38 +148,46 @@ def _facts(layer: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _compared(methods: Methods, pair: Pair, key: str) -> list[tuple[str, ...]]:
     """(before, after, ratio), or (after,) without a before, for the after's layers and then its moves."""
-    after = _entries(methods[pair.after])
+    after = entries(methods[pair.after])
     new = [entry[key] for entry in after.values()]
     if pair.before is None:
         return [(cell,) for cell in column(new)]
-    before = _entries(methods[pair.before])
+    before = entries(methods[pair.before])
     old = [before[name][key] if name in before else None for name in after]
     texts = column([*old, *new])
     ratios = [ratio(*values) for values in zip(old, new, strict=True)]
     return list(zip(texts[: len(old)], texts[len(old) :], ratios, strict=True))
 
 
-def _entries(method: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
+def entries(method: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """A method's layers, then its moves, by kind and name."""
     return {(kind, entry["name"]): entry for kind in ("layers", "moves") for entry in method.get(kind) or []}
 
 
-def chip_sections(chip: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The chip's constants by section: those at the top first, then each nested table."""
-    top = [(key, text(value)) for key, value in chip.items() if not isinstance(value, Mapping)]
-    sections = [("chip", top)] if top else []
+Constants = list[tuple[str, str, str]]
+
+
+def chip_sections(record: Mapping[str, Any]) -> list[tuple[str, Constants]]:
+    """(name, value, source) of the chip's constants by section: those at the top, each nested table, the energies."""
+    chip, sources = record["chip"], record["chip_sources"]
+    top = {key: value for key, value in chip.items() if not isinstance(value, Mapping)}
+    sections = [("chip", _constants(top, "", sources))] if top else []
     for key, value in chip.items():
         if isinstance(value, Mapping):
-            sections.append((key, _flat(value)))
-    return sections
+            sections.append((key, _constants(value, f"{key}.", sources)))
+    model = text((chip.get("energy") or {}).get("model", "of the chip's file"))
+    energies = [(key, f"{value:.4g}", f"energy model {model}") for key, value in record["noc_energy"].items()]
+    return [*sections, ("energies that follow", energies)] if energies else sections
 
 
-def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+def _constants(table: Mapping[str, Any], section: str, sources: Mapping[str, str], prefix: str = "") -> Constants:
+    found: Constants = []
     for key, value in table.items():
         if isinstance(value, Mapping):
-            found += _flat(value, f"{prefix}{key}.")
+            found += _constants(value, section, sources, f"{prefix}{key}.")
         else:
-            found.append((prefix + key, text(value)))
+            name = prefix + key
+            found.append((name, text(value), sources.get(section + name, "")))
     return found
 
 
@@ -228,8 +236,3 @@ def latency_models(methods: Methods) -> str:
 def plural(count: int, word: str) -> str:
     """'1 layer', '2 layers'."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
-
-
-def names_of(layers: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The names of a method's layers, in order."""
-    return [layer["name"] for layer in layers]
