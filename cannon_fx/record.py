@@ -12,6 +12,7 @@ from cannon_fx.compute import compute_total
 from cannon_fx.cost import Cost, PhaseKind
 from cannon_fx.cost import cost as price
 from cannon_fx.counting import Counter
+from cannon_fx.hw.placement import PORT
 from cannon_fx.link_transfers import link_transfers
 from cannon_fx.plans import Plan
 
@@ -116,14 +117,17 @@ def _links(plan: Plan, cost: Cost) -> list[dict[str, Any]]:
 def plan_record(plan: Plan) -> dict[str, Any]:
     """What all methods share: chip, floor plan, what is not mapped."""
     placement = plan.placed()
-    x, y = placement.coordinates
+    network, (x, y) = placement.network, placement.coordinates
+    ends = np.argwhere(network.neighbour >= 0)
+    links = [network.place[ends[:, 0]], network.place[network.neighbour[tuple(ends.T)]]]
     return {
         "chip": plan.chip.dump(),
         "noc_energy": asdict(plan.chip.noc_energy),
         "floor_plan": {
             "columns": placement.grid.columns,
             "rows": placement.grid.rows,
-            "port": list(plan.chip.noc.port),
+            "port": network.place[network.routing.node_router[placement.node[PORT]]].tolist(),
+            "links": np.hstack(links).tolist(),  # x and y of both ends, with traffic or without
             "tiles": [
                 {
                     "tile": int(layer.tile_of[i, j]),

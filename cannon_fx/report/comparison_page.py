@@ -33,7 +33,6 @@ def render_comparison(runs: Sequence[RunResult]) -> str:
         plans=[name for name in figures if name.startswith("floor-plan-") and name != "floor-plan-scale"],
         curves=[name for name in figures if name.startswith("history-")],
         wide=max(run.record["floor_plan"]["columns"] for run in runs) > 16,
-        not_drawn=max(floor_plan.not_drawn(run.record["floor_plan"], run.result["links"]) for run in runs),
     )
 
 

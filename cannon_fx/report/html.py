@@ -81,7 +81,6 @@ def _floor_plans(record: Mapping[str, Any], pair: headline.Pair, numbers: Mappin
         },
         "port": plan.get("port"),
         "tile_count": f"{len(plan['tiles']):,} of {plan['columns'] * plan['rows']:,} tiles hold a layer",
-        "not_drawn": max(floor_plan.not_drawn(plan, method["links"]) for method in shown.values()),
         "legend": [(n, floor_plan.colour_class(n), name) for name, n in numbers.items() if name in held],
         "colours": {n: floor_plan.colour_class(n) for n in numbers.values()},
     }

@@ -108,11 +108,12 @@ class TileRecord(_Part):
 
 
 class FloorPlanRecord(_Part):
-    """The grid of tiles; `port` is where the network's input enters."""
+    """The grid of tiles; `port` is where the network's input enters, `links` are x and y of both ends of each."""
 
     columns: Size
     rows: Size
-    port: tuple[Count, Count] | None = None
+    port: tuple[Place, Place] | None = None
+    links: list[tuple[Place, Place, Place, Place]]
     tiles: list[TileRecord]
 
     @model_validator(mode="after")

@@ -48,6 +48,8 @@ def record_of_a_run() -> dict[str, Any]:
         {"tile": 1, "x": 1, "y": 0, "layer": "stem", "row_block": 1, "column_block": 0},
         {"tile": 2, "x": 1, "y": 1, "layer": "head", "row_block": 0, "column_block": 0},
     ]
+    pairs = [(0, 0, 1, 0), (0, 1, 1, 1), (0, 0, 0, 1), (1, 0, 1, 1)]
+    links = [[x, y, to_x, to_y] for a, b, c, d in pairs for x, y, to_x, to_y in ((a, b, c, d), (c, d, a, b))]
     history = [
         {
             "method": name, "epoch": epoch, "phase": "sparsify" if epoch < 2 else "fine-tune", "loss": 0.5,
@@ -71,7 +73,7 @@ def record_of_a_run() -> dict[str, Any]:
         "methods": {
             "dense": method(900.0), "cost-blind": method(600.0, 0.98, 60), "cannon": method(300.0, 0.988, 25),
         },
-        "floor_plan": {"columns": 2, "rows": 2, "port": [0, 0], "tiles": tiles},
+        "floor_plan": {"columns": 2, "rows": 2, "port": [0, 0], "links": links, "tiles": tiles},
         "unmapped": [{"name": "dw", "reason": "grouped convolution"}], "fallback_ops": ["aten.softmax.int"],
         "history": history,
     }  # fmt: skip

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cannon_fx import Chip, plan
 from cannon_fx.cost import cost
 from cannon_fx.link_transfers import MOST
-from cannon_fx.record import method_record
+from cannon_fx.record import method_record, plan_record
 
 
 def walked(placed: NDArray[np.float64], transfers: list[list[int]]) -> dict[tuple[Any, Any], list[list[int]]]:
@@ -70,3 +70,22 @@ def test_masks_and_utilisation(network: nn.Module, image: Tensor) -> None:
     assert bits.reshape(layer.column_blocks, layer.groups).tolist() == keep["inner"].astype(int).tolist()
     assert np.mean(before["tile_utilisation"]) == pytest.approx(before["utilisation"], abs=1e-4)
     assert np.sum(after["tile_utilisation"]) == pytest.approx(np.sum(before["tile_utilisation"]) / 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["demo-32nm", "isaac", "neurosim-22nm", "chiplet-2.5d"])
+def test_the_floor_plan_has_every_link_of_the_network(name: str, network: nn.Module, image: Tensor) -> None:
+    """Mesh, concentrated mesh, tree, chiplets; with small crossbars, so that there is traffic."""
+    data = Chip.load(name).dump()
+    data["crossbar"] |= {"rows": 16, "columns": 16}
+    if data["compute"]["rows_per_read"] > 16:
+        data["compute"]["rows_per_read"] = 16
+    data["tile"] = {"pe_rows": 1, "pe_columns": 1}
+    found = plan(network, image, chip=Chip.parse_data(data, name), group_size=4)
+    drawn = plan_record(found)["floor_plan"]
+    links = [tuple(link) for link in drawn["links"]]
+    assert len(links) == len(set(links)) == (found.placed().network.neighbour >= 0).sum()
+    assert {(x1, y1, x0, y0) for x0, y0, x1, y1 in links} == set(links)
+    used = method_record(found, found.cost(), 0.5, 1)["links"]
+    assert used
+    assert {(*link["from"], *link["to"]) for link in used} <= set(links)
+    assert tuple(drawn["port"]) in {place for link in links for place in (link[:2], link[2:])}

@@ -75,11 +75,11 @@ def test_the_keyboard_reaches_tiles_and_who_sends_what(browser: Browser, pages: 
     go_to_the_plan(browser)
     assert "tile 0 at (0, 0): stem, row block 0, column block 0, 60.0 % of its cells in use" in seen(browser)
     assert (
-        "to the east, 100 flits: input of stem, the port to tile 1: 91; moves for add, tile 0 to tile 2: 6; 3 more"
+        "to (1, 0), 100 flits: input of stem, the port to tile 1: 91; moves for add, tile 0 to tile 2: 6; 3 more"
         in (seen(browser))
     )
     browser.press("ArrowRight")
-    assert "to the west, 25 flits: partial sums of stem, tile 1 to tile 0: 25" in seen(browser)
+    assert "to (0, 0), 25 flits: partial sums of stem, tile 1 to tile 0: 25" in seen(browser)
     browser.press("ArrowUp")
     browser.press("ArrowRight")  # the edge of the chip
     assert "tile 1 at (1, 0)" in seen(browser)
@@ -89,7 +89,7 @@ def test_the_keyboard_reaches_tiles_and_who_sends_what(browser: Browser, pages: 
 
 def test_pointing_at_a_link_names_its_transfers_in_both_plans(browser: Browser, pages: dict[str, Path]) -> None:
     browser.open(pages["run"], 1280)
-    link = "document.querySelector('.link[data-at=\"0-1\"]')"
+    link = "document.querySelector('.link[data-at=\"0,0-1,0\"]')"
     browser.value(f"{link}.dispatchEvent(new PointerEvent('pointerover', {{bubbles: true}}))")
     dense, cannon = seen(browser).split("cannon")
     assert "(0, 0) to (1, 0): 100 flits" in dense

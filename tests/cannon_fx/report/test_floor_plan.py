@@ -5,8 +5,9 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
+import numpy as np
 import pytest
-from reports import Page, svgs
+from reports import svgs
 
 from cannon_fx.report import floor_plan, render_html
 
@@ -40,8 +41,8 @@ def test_floor_plan_shows_every_tile_once_and_every_link(record: dict[str, Any])
 def test_links_carry_their_largest_transfers(record: dict[str, Any]) -> None:
     links = [shape.attrib for shape in svgs(render_html(record), "chip")[0].iter() if "data-transfers" in shape.attrib]
     assert {(link["data-at"], link["data-transfers"]) for link in links} == {
-        ("0-1", "5 0 3 1 91 2 0 2 6"),
-        ("1-0", "1 1 1 0 25"),
+        ("0,0-1,0", "5 0 3 1 91 2 0 2 6"),
+        ("1,0-0,0", "1 1 1 0 25"),
     }
 
 
@@ -68,6 +69,21 @@ def test_link_widths_share_one_scale(record: dict[str, Any]) -> None:
     assert heats == ["h1", "h2", "h3", "h4", "h5", "h5"]
 
 
-def test_a_link_that_joins_no_neighbours_is_counted(record: dict[str, Any]) -> None:
-    record["methods"]["cannon"]["links"].append({"from": [0, 0], "to": [1, 1], "flits": 3})
-    assert "Not drawn: 1 links" in Page(render_html(record)).text
+def test_links_of_other_networks_go_from_centre_to_centre(record: dict[str, Any]) -> None:
+    """As those of a tree, whose routers stand below the tiles, and those of a torus, which pass under tiles."""
+    record["floor_plan"].update(columns=4, rows=1, port=[1.5, 1], tiles=record["floor_plan"]["tiles"][:2])
+    record["floor_plan"]["links"] = [[0, 0, 1.5, 1], [1.5, 1, 0, 0], [0, 0, 2, 0]]
+    links = [{"from": [0, 0], "to": [1.5, 1], "flits": 5, "transfers": 1, "largest": [[0, 0, 1, 5]]}]
+    for method in record["methods"].values():
+        method["links"] = links
+    svg = svgs(render_html(record), "chip")[0]
+    height = float(svg.attrib["viewBox"].split()[3])
+    (link,) = (shape for shape in svg.iter() if "data-flits" in shape.attrib)
+    assert link.attrib["data-at"] == "0,0-1.5,1"
+    points = [tuple(map(float, pair.split(","))) for pair in link.attrib["points"].split()]
+    begin, end = points[0], points[1]
+    whole = floor_plan.PITCH * np.hypot(1.5, 1)
+    assert np.hypot(end[0] - begin[0], end[1] - begin[1]) == pytest.approx(whole - 2, rel=1e-3)
+    assert all(0 <= y <= height for _, y in points)
+    (idle,) = (shape.attrib["d"] for shape in svg.iter() if shape.get("class") == "idle")
+    assert idle.count("M") == 2
