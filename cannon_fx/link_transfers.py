@@ -20,8 +20,8 @@ MOST = 3
 def link_transfers(plan: Plan, cost: Cost) -> Mapping[tuple[int, int], tuple[int, list[list[int]]]]:
     """By (router, port): how many transfers pass the link, and the largest as [phase, source, target, flits].
 
-    Source and target are tiles, the port is tile number `plan.tiles`. Of a multicast, whose branches share the link,
-    the first branch's target stands for all.
+    Source and target are tiles, or PORT. Of a multicast, whose branches share the link, the first branch's target
+    stands for all.
     """
     communication, network = cost.communication, plan.placed().network
     transfers, routes, node = communication.transfers, communication.routes, plan.placed().node

@@ -76,9 +76,7 @@ def _floor_plans(record: Mapping[str, Any], pair: headline.Pair, numbers: Mappin
     return {
         "plans": details,
         "plans_wide": plan["columns"] > 16,
-        "plan_words": {
-            name: {"tiles": len(plan["tiles"]), "phases": method["phases"]} for name, method in shown.items()
-        },
+        "phases": {name: method["phases"] for name, method in shown.items()},
         "port": plan.get("port"),
         "tile_count": f"{len(plan['tiles']):,} of {plan['columns'] * plan['rows']:,} tiles hold a layer",
         "legend": [(n, floor_plan.colour_class(n), name) for name, n in numbers.items() if name in held],

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Number = Annotated[float, Field(ge=0, le=1e300, allow_inf_nan=False)]
+Tile = Annotated[int, Field(ge=-1, le=2**53)]
+"""-1 is the I/O port."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Place = Annotated[float, Field(ge=-1e6, le=1e6)]
 Scalar = str | bool | int | float | list[str | bool | int | float] | None
@@ -61,7 +63,7 @@ class LinkRecord(_Part):
     end: tuple[Place, Place] = Field(alias="to")
     flits: Annotated[int, Field(ge=1, le=2**53)]
     transfers: Count
-    largest: list[tuple[Count, Count, Count, Count]]
+    largest: list[tuple[Count, Tile, Tile, Count]]
 
 
 class ComputeRecord(_Part):

@@ -34,7 +34,7 @@ def method(energy: float, accuracy: float = 0.99, flits: int = 100, name: str = 
         "links": [
             {
                 "from": [0, 0], "to": [1, 0], "flits": flits,
-                "transfers": 5, "largest": [[0, 3, 1, flits - 9], [2, 0, 2, 6]],
+                "transfers": 5, "largest": [[0, -1, 1, flits - 9], [2, 0, 2, 6]],
             },
             {"from": [1, 0], "to": [0, 0], "flits": flits // 4, "transfers": 1, "largest": [[1, 1, 0, flits // 4]]},
         ],

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cannon_fx import Chip, plan
 from cannon_fx.cost import cost
+from cannon_fx.hw.placement import PORT
 from cannon_fx.link_transfers import MOST
 from cannon_fx.record import method_record, plan_record
 
@@ -57,6 +58,7 @@ def test_a_multicast_counts_once_on_a_link(image: Tensor) -> None:
     whole = [link for link in record["links"] if link["transfers"] <= MOST]
     assert whole
     assert all(sum(row[3] for row in link["largest"]) == link["flits"] for link in whole)
+    assert any(row[:3] == [0, PORT, 1] for link in whole for row in link["largest"])  # the image, to the second tile
 
 
 def test_masks_and_utilisation(network: nn.Module, image: Tensor) -> None:

@@ -26,7 +26,7 @@ def test_a_hostile_layer_name_stays_text(record: dict[str, Any]) -> None:
     for words in ("stem", "digits-resnet", "cost-blind", "aten.add.Tensor", "grouped convolution", "as BookSim2"):
         assert words + HOSTILE in page.text
     (script, *_) = re.findall(r'<script type="application/json">(.*?)</script>', render_html(rename(record, HOSTILE)))
-    assert json.loads(script)["phases"][0] == ["input" + HOSTILE, "stem" + HOSTILE]
+    assert json.loads(script)[0] == ["input" + HOSTILE, "stem" + HOSTILE]
 
 
 def test_the_page_fetches_nothing(record: dict[str, Any]) -> None:
