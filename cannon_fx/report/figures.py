@@ -27,7 +27,8 @@ HEIGHT, WIDTH = 3.0, 4.8  # inches of 72 SVG units
 
 @dataclass(frozen=True)
 class Figure:
-    """`name` is its file's, without the ending; `svg` takes its colours and font from the page."""
+    """`name` is its file's, without the ending, and never a word of the record; `svg` takes its colours and font from
+    the page."""
 
     name: str
     title: str

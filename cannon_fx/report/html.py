@@ -66,17 +66,17 @@ def _page(record: Mapping[str, Any]) -> dict[str, Any]:
 def _floor_plans(record: Mapping[str, Any], pair: headline.Pair, numbers: Mapping[str, int]) -> dict[str, Any]:
     """What stands around the floor plans, and what highlight.js.j2 says of them."""
     plan = record["floor_plan"]
-    shown = {name: record["methods"][name] for name in (pair.before, pair.after) if name is not None}
+    shown = {when: name for when, name in (("before", pair.before), ("after", pair.after)) if name is not None}
     held = {tile["layer"] for tile in plan["tiles"]}
-    details = {}
-    for name, method in shown.items():
-        in_use = tables.plural(len(method["links"]), "link")
-        busiest = tables.plural(floor_plan.most_flits(method["links"]), "flit")
-        details[name] = f"{in_use} in use, the busiest carries {busiest}"
+    plans = []
+    for when, name in shown.items():
+        links = record["methods"][name]["links"]
+        busiest = tables.plural(floor_plan.most_flits(links), "flit")
+        detail = f"{tables.plural(len(links), 'link')} in use, the busiest carries {busiest}"
+        plans.append((f"floor-plan-{when}", name, detail, record["methods"][name]["phases"]))
     return {
-        "plans": details,
+        "plans": plans,
         "plans_wide": plan["columns"] > 16,
-        "phases": {name: method["phases"] for name, method in shown.items()},
         "port": plan.get("port"),
         "tile_count": f"{len(plan['tiles']):,} of {plan['columns'] * plan['rows']:,} tiles hold a layer",
         "legend": [(n, floor_plan.colour_class(n), name) for name, n in numbers.items() if name in held],

@@ -35,14 +35,14 @@ def figures_of(record: Mapping[str, Any]) -> list[Figure]:
 
 def floor_plans(record: Mapping[str, Any], pair: Pair) -> list[Figure]:
     """Before and after, and the scale that both share."""
-    numbers = layer_numbers(record, pair)
-    shown = {name: record["methods"][name] for name in (pair.before, pair.after) if name is not None}
-    most = floor_plan.most_flits(*(method["links"] for method in shown.values()))
+    numbers, methods = layer_numbers(record, pair), record["methods"]
+    shown = {when: name for when, name in (("before", pair.before), ("after", pair.after)) if name is not None}
+    most = floor_plan.most_flits(*(methods[name]["links"] for name in shown.values()))
     found = []
-    for name, method in shown.items():
+    for when, name in shown.items():
         title = f"Floor plan of the chip with the flits on its links: {name}"
-        svg = floor_plan.floor_plan_svg(record["floor_plan"], method, numbers, most, title)
-        found.append(Figure(f"floor-plan-{name}", title, svg))
+        svg = floor_plan.floor_plan_svg(record["floor_plan"], methods[name], numbers, most, title)
+        found.append(Figure(f"floor-plan-{when}", title, svg))
     if most:
         found.append(Figure("floor-plan-scale", "Flits on a link, per inference", floor_plan.scale_svg(most)))
     return found

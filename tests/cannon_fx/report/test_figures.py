@@ -20,7 +20,7 @@ from cannon_fx.report.pictures import figures_of
 def test_every_figure_is_xml_with_a_name_and_ids_of_its_own(record: dict[str, Any]) -> None:
     figures = figures_of(record)
     assert [figure.name for figure in figures] == [
-        "energy-shares", "floor-plan-dense", "floor-plan-cannon", "floor-plan-scale", "layer-energy", "layer-latency",
+        "energy-shares", "floor-plan-before", "floor-plan-after", "floor-plan-scale", "layer-energy", "layer-latency",
         "connections", "history-accuracy", "history-energy", "pareto",
     ]  # fmt: skip
     for figure in figures:

@@ -41,7 +41,7 @@ def test_the_name_of_a_layer_is_no_colour(record: dict[str, Any]) -> None:
 
 def test_a_png_shows_the_colours_of_the_layers(record: dict[str, Any]) -> None:
     pytest.importorskip("resvg_py")
-    (plan,) = (figure for figure in figures_of(record) if figure.name == "floor-plan-dense")
+    (plan,) = (figure for figure in figures_of(record) if figure.name == "floor-plan-before")
     picture = Image.open(io.BytesIO(png_file(svg_file(plan.svg)))).convert("RGB")
     assert picture.width == PNG_WIDTH
     colours = {colour for _, colour in picture.getcolors(1 << 24)}
@@ -86,6 +86,13 @@ def test_escaped_text_has_no_commands_but_ours(text: str) -> None:
     for ours in sorted(set(LATEX.values()), key=len, reverse=True):
         rest = rest.replace(ours, "")
     assert not set(rest) & set("\\{}&%$#_~^<>\n\r\t")
+
+
+def test_names_of_files_are_ours(record: dict[str, Any]) -> None:
+    calm = {each.name for each in (*figures_of(record), *data_tables(record))}
+    record["methods"]["../../etc"] = record["methods"].pop("cannon")
+    hostile = rename(record, "/../..")
+    assert {each.name for each in (*figures_of(hostile), *data_tables(hostile))} == calm
 
 
 def test_files_of_a_paper(record: dict[str, Any], tmp_path: Path) -> None:
