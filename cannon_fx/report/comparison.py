@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from cannon_fx.errors import RunError
+from cannon_fx.report.constants import text
 from cannon_fx.report.headline import choose_pair, headline
 from cannon_fx.report.read import read_record
-from cannon_fx.report.tables import text
 
 COSTS = ("energy_pj", "latency_cycles", "edp_pj_cycles")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cannon_fx.report import tables
+from cannon_fx.report.constants import chip_sections
 from cannon_fx.report.headline import choose_pair
 from cannon_fx.report.numbers import TIMES
 
@@ -52,7 +53,7 @@ def data_tables(record: Mapping[str, Any]) -> list[DataTable]:
     heads = (*tables.COMPUTING, ("latency_cycles", "latency, cycles"))
     components = [Column(key, head, _of(computing.values(), key)) for key, head in heads]
     shown = {name: methods[name] for name in (pair.before, pair.after) if name is not None}
-    constants = [(section, *row) for section, rows in tables.chip_sections(record) for row in rows]
+    constants = [(section, *row) for section, rows in chip_sections(record) for row in rows]
     found = [
         DataTable("summary", (names, *summary)),
         DataTable("energy-shares", (names, *parts)),

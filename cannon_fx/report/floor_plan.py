@@ -14,7 +14,7 @@ SIDE = 46.0  # of a tile; the rest of the pitch is left to the links
 MARGIN = 18.0
 WIDEST = 9.0  # the width of the link with the most flits
 THINNEST = 1.2  # of a link that carries any
-COLOURS = 8  # the palette is in style.css.j2 (classes c0 to c7); the layer's number tells repeats apart
+COLOURS = 8  # the palette is in figures.css.j2 (classes c0 to c7); the layer's number tells repeats apart
 HEATS = 5  # classes h1 to h5
 Link = tuple[float, float, float, float]
 """x and y where it begins, and where it ends; tiles stand at whole numbers."""
@@ -61,7 +61,7 @@ def floor_plan_svg(
     columns, rows = int(floor_plan["columns"]), int(floor_plan["rows"])
     right = max([columns - 1.0, *(max(x0, x1) for x0, _, x1, _ in links)])  # routers of a tree stand below its tiles
     bottom = max([rows - 1.0, *(max(y0, y1) for _, y0, _, y1 in links)])
-    width, height = (2 * MARGIN + SIDE + PITCH * most_places for most_places in (right, bottom))
+    width, height = (2 * MARGIN + SIDE + PITCH * last for last in (right, bottom))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chip" viewBox="0 0 {width:g} {height:g}" role="img" '
         f'aria-label="{escape(label)}" data-columns="{columns}" data-rows="{rows}" '

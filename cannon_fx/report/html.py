@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from cannon_fx.report import floor_plan, headline, tables
 from cannon_fx.report.bars import MOST
+from cannon_fx.report.constants import chip_sections
 from cannon_fx.report.pictures import figures_of, layer_numbers
 
 
@@ -54,7 +55,7 @@ def _page(record: Mapping[str, Any]) -> dict[str, Any]:
         "layers": layers,
         "moves": moves,
         "most_bars": MOST,
-        "chip_sections": tables.chip_sections(record),
+        "chip_sections": chip_sections(record),
         "run": tables.run_rows(record),
         "unmapped": record.get("unmapped") or [],
         "fallback_ops": record.get("fallback_ops") or [],

@@ -15,7 +15,7 @@ Number = Annotated[float, Field(ge=0, le=1e300, allow_inf_nan=False)]
 Tile = Annotated[int, Field(ge=-1, le=2**53)]
 """-1 is the I/O port."""
 Share = Annotated[float, Field(ge=0, le=1)]
-Place = Annotated[float, Field(ge=-1e6, le=1e6)]
+Place = Annotated[float, Field(ge=0, le=1e6)]
 Scalar = str | bool | int | float | list[str | bool | int | float] | None
 MOST_TILES = 65_536
 

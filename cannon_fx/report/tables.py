@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cannon_fx.report.constants import text
 from cannon_fx.report.headline import Pair
 from cannon_fx.report.numbers import TIMES, column, known, percent, percent_decimals, ratio
 
@@ -162,44 +163,6 @@ def _compared(methods: Methods, pair: Pair, key: str) -> list[tuple[str, ...]]:
 def entries(method: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
     """A method's layers, then its moves, by kind and name."""
     return {(kind, entry["name"]): entry for kind in ("layers", "moves") for entry in method.get(kind) or []}
-
-
-Constants = list[tuple[str, str, str]]
-
-
-def chip_sections(record: Mapping[str, Any]) -> list[tuple[str, Constants]]:
-    """(name, value, source) of the chip's constants by section: those at the top, each nested table, the energies."""
-    chip, sources = record["chip"], record["chip_sources"]
-    top = {key: value for key, value in chip.items() if not isinstance(value, Mapping)}
-    sections = [("chip", _constants(top, "", sources))] if top else []
-    for key, value in chip.items():
-        if isinstance(value, Mapping):
-            sections.append((key, _constants(value, f"{key}.", sources)))
-    model = text((chip.get("energy") or {}).get("model", "of the chip's file"))
-    energies = [(key, f"{value:.4g}", f"energy model {model}") for key, value in record["noc_energy"].items()]
-    return [*sections, ("energies that follow", energies)] if energies else sections
-
-
-def _constants(table: Mapping[str, Any], section: str, sources: Mapping[str, str], prefix: str = "") -> Constants:
-    found: Constants = []
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            found += _constants(value, section, sources, f"{prefix}{key}.")
-        else:
-            name = prefix + key
-            found.append((name, text(value), sources.get(section + name, "")))
-    return found
-
-
-def text(value: Any) -> str:
-    """A constant as it stands in the chip's file; None, a field that was left open, as 'not set'."""
-    if value is None:
-        return "not set"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(text(item) for item in value)
-    return str(value)
 
 
 def run_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
