@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Report:
     """Make the page of a run again, or compare runs: what was done differently, and what came of it."""
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...")]
     """folders that `cannon optimize` wrote; one is shown by itself, several are compared"""
     out: Path | None = None
     """the page's file (report.html in the run's folder; of several runs comparison.html here)"""
