@@ -10,7 +10,7 @@ Constants = list[tuple[str, str, str]]
 
 def chip_sections(record: Mapping[str, Any]) -> list[tuple[str, Constants]]:
     """(name, value, source) of the chip's constants by section: those at the top, each nested table, the energies."""
-    chip, sources = record["chip"], record["chip_sources"]
+    chip, sources = record["chip"], record.get("chip_sources") or {}  # a chip made in Python has none
     top = {key: value for key, value in chip.items() if not isinstance(value, Mapping)}
     sections = [("chip", _constants(top, "", sources))] if top else []
     for key, value in chip.items():

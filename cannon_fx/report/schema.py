@@ -157,7 +157,7 @@ class Record(_Part):
     budget: str | None = None
     seconds: Number | None = None
     chip: dict[str, Scalar | dict[str, Scalar | dict[str, Scalar]]]
-    chip_sources: dict[str, str]
+    chip_sources: dict[str, str] = {}
     noc_energy: dict[str, Number]
     methods: Annotated[dict[str, MethodRecord], Field(min_length=1)]
     floor_plan: FloorPlanRecord
