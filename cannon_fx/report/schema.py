@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cannon_fx.hw.chip import Chip
+
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Number = Annotated[float, Field(ge=0, le=1e300, allow_inf_nan=False)]
@@ -16,7 +18,6 @@ Tile = Annotated[int, Field(ge=-1, le=2**53)]
 """-1 is the I/O port."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Place = Annotated[float, Field(ge=0, le=1e6)]
-Scalar = str | bool | int | float | list[str | bool | int | float] | None
 MOST_TILES = 65_536
 
 
@@ -156,7 +157,7 @@ class Record(_Part):
     device: str | None = None
     budget: str | None = None
     seconds: Number | None = None
-    chip: dict[str, Scalar | dict[str, Scalar | dict[str, Scalar]]]
+    chip: Chip
     chip_sources: dict[str, str] = {}
     noc_energy: dict[str, Number]
     methods: Annotated[dict[str, MethodRecord], Field(min_length=1)]
@@ -169,4 +170,4 @@ class Record(_Part):
 def described(problem: Any) -> str:
     """One of pydantic's findings: where, and what is wrong there."""
     where = ".".join(map(str, problem["loc"]))
-    return f"{where} is missing" if problem["type"] == "missing" else f"{where}: {problem['msg']}"
+    return f"{where} is missing" if problem["type"] == "missing" else f"{where}: {problem['msg'].rstrip('.')}"

@@ -7,6 +7,8 @@ import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from typing import Any
 
+from cannon_fx.hw.chip import Chip
+
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
 
 
@@ -64,10 +66,7 @@ def record_of_a_run() -> dict[str, Any]:
         "versions": {"cannon_fx": "0.1.0", "torch": "2.13.0"}, "network": "digits-resnet", "data": "digits",
         "seed": 0, "device": "cpu", "budget": "energy/3",
         "seconds": 12.5,
-        "chip": {
-            "name": "demo-32nm",
-            "noc": {"flit_bits": 32, "columns": None, "port": [0, 0], "router": {"num_vcs": 1}},
-        },
+        "chip": Chip.load("demo-32nm").dump(),
         "chip_sources": {"noc.flit_bits": "Table 2 of the paper", "noc.router.num_vcs": "as BookSim2"},
         "noc_energy": {"router_pj_per_flit": 1.306},
         "methods": {
