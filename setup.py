@@ -34,6 +34,7 @@ setup(
         "tyro>=0.9",
         "matplotlib",
         "jinja2",
+        "resvg-py",
         "pillow",
         "scikit-learn",
     ],

@@ -13,6 +13,7 @@ from cannon_fx.commands.chips import Chips
 from cannon_fx.commands.compare import Compare
 from cannon_fx.commands.map import Map
 from cannon_fx.commands.optimize import Optimize
+from cannon_fx.commands.report import Report
 from cannon_fx.commands.simulate import Simulate
 from cannon_fx.commands.sweep import Sweep
 from cannon_fx.commands.zoo import Zoo
@@ -22,6 +23,7 @@ Command = (
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Map, tyro.conf.subcommand("map")]
     | Annotated[Simulate, tyro.conf.subcommand("simulate")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
     | Annotated[Zoo, tyro.conf.subcommand("zoo")]

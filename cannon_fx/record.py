@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from cannon_fx.cost import Cost, PhaseKind
 from cannon_fx.cost import cost as price
 from cannon_fx.counting import Counter
 from cannon_fx.efficiency import efficiencies, total
+from cannon_fx.hw.placement import PORT
+from cannon_fx.link_transfers import link_transfers
 from cannon_fx.plans import Plan
 
 KINDS: tuple[PhaseKind, ...] = ("input", "partial_sum", "move")
@@ -34,6 +37,7 @@ def method_record(plan: Plan, cost: Cost, accuracy: float, epochs: int) -> dict[
         "efficiency": efficiency_record(plan, cost),
         "layers": [_layer(plan, cost, index) for index in range(len(plan.layers))],
         "moves": [{"name": m.node, "op": m.op, **vars(cost.of(node=m.node))} for m in plan.moves],
+        "phases": [[phase.kind, phase.name] for phase in cost.phases],
         "links": _links(plan, cost),
     }
 
@@ -84,27 +88,35 @@ def _layer(plan: Plan, cost: Cost, index: int) -> dict[str, Any]:
     layer = plan.layers[index]
     keep = cost.keep[layer.name]
     weights = layer.weights_of_connection
+    cells = plan.chip.tile_rows * plan.chip.tile_columns
+    used = np.add.reduceat(weights * keep, layer.first_groups, axis=1).T / cells
     return {
         "name": layer.name,
         "kind": layer.kind,
         "weight_shape": list(layer.weight_shape),
         "row_blocks": layer.row_blocks,
         "column_blocks": layer.column_blocks,
-        "utilisation": float(weights.sum() / (layer.tiles * plan.chip.tile_rows * plan.chip.tile_columns)),
+        "utilisation": float(weights.sum() / (layer.tiles * cells)),
         "connections": int(keep.size),
         "kept": int(keep.sum()),
+        "keep": np.packbits(keep).tobytes().hex(),  # bool [J, G], as in a saved plan
+        "tile_utilisation": used.round(4).tolist(),  # [I, J], by the weights that are kept
         "density": float((weights * keep).sum() / weights.sum()),
         **vars(cost.of(node=layer.node)),
     }
 
 
 def _links(plan: Plan, cost: Cost) -> list[dict[str, Any]]:
+    """Every link with traffic: its ends, its flits, and the largest transfers as [phase, source, target, flits]."""
     network, loads = plan.placed().network, cost.communication.routes.link_flits
+    passing = link_transfers(plan, cost)
     return [
         {
             "from": network.place[router].tolist(),
             "to": network.place[network.neighbour[router, port]].tolist(),
             "flits": int(loads[router, port]),
+            "transfers": passing[int(router), int(port)][0],
+            "largest": passing[int(router), int(port)][1],
         }
         for router, port in np.argwhere(loads)
     ]
@@ -113,13 +125,17 @@ def _links(plan: Plan, cost: Cost) -> list[dict[str, Any]]:
 def plan_record(plan: Plan) -> dict[str, Any]:
     """What all methods share: chip, floor plan, what is not mapped."""
     placement = plan.placed()
-    x, y = placement.coordinates
+    network, (x, y) = placement.network, placement.coordinates
+    ends = np.argwhere(network.neighbour >= 0)
+    links = [network.place[ends[:, 0]], network.place[network.neighbour[tuple(ends.T)]]]
     return {
         "chip": plan.chip.dump(),
+        "noc_energy": asdict(plan.chip.noc_energy),
         "floor_plan": {
             "columns": placement.grid.columns,
             "rows": placement.grid.rows,
-            "port": list(plan.chip.noc.port),
+            "port": network.place[network.routing.node_router[placement.node[PORT]]].tolist(),
+            "links": np.hstack(links).tolist(),  # x and y of both ends, with traffic or without
             "tiles": [
                 {
                     "tile": int(layer.tile_of[i, j]),

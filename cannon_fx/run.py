@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from cannon_fx.applied import AppliedPlan
 from cannon_fx.atomic import atomic_write_bytes, atomic_write_text
+from cannon_fx.chip_sources import chip_sources
 from cannon_fx.compile import apply_cannon, plan
 from cannon_fx.config import RunConfig
 from cannon_fx.cost import Cost
@@ -30,6 +31,7 @@ from cannon_fx.data import Batches, ImageData, hold_out, load_data
 from cannon_fx.errors import RunError
 from cannon_fx.factory import load_model, load_weights
 from cannon_fx.fit import check_fit
+from cannon_fx.hw.chip import Chip
 from cannon_fx.methods import Method
 from cannon_fx.plans import Plan
 from cannon_fx.quantise.model import quantised
@@ -80,6 +82,7 @@ class Run:
         self.base: nn.Module = load_model(config.model).to(config.device)
         if config.base_weights is not None:
             load_weights(self.base, config.base_weights)
+        self.chip_sources = chip_sources(Chip.text_of(config.chip))
         self.plan = self._replan(self.base)
         check_fit(self.base, self.plan, self.data, config)
         self.full = self.plan.cost()
@@ -191,6 +194,7 @@ class Run:
             "seconds": sum(row["seconds"] for row in self.history),
             "methods": self.results,
             **plan_record(self.kept_plan),
+            "chip_sources": self.chip_sources,
             "history": self.history,
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ class KeyNumber:
     tone: str
 
 
-def choose_pair(methods: dict[str, Any]) -> Pair:
+def choose_pair(methods: Mapping[str, Any]) -> Pair:
     """'cannon' is the after, else the last method that is not dense; dense, if it is there, the before."""
     if not methods:
         raise ValueError("the record has no methods, so there is nothing to report: run one method at least")
@@ -40,7 +41,7 @@ def choose_pair(methods: dict[str, Any]) -> Pair:
     return Pair("dense" if "dense" in methods else None, after)
 
 
-def headline(record: dict[str, Any]) -> str:
+def headline(record: Mapping[str, Any]) -> str:
     """One sentence on energy and accuracy; it says so when accuracy falls or energy does not."""
     methods = record["methods"]
     pair = choose_pair(methods)
@@ -57,7 +58,7 @@ def headline(record: dict[str, Any]) -> str:
     return name + _energy(before, after, bool(name)) + _accuracy(before, after)
 
 
-def _energy(before: dict[str, Any], after: dict[str, Any], named: bool) -> str:
+def _energy(before: Mapping[str, Any], after: Mapping[str, Any], named: bool) -> str:
     change = ratio(before["energy_pj"], after["energy_pj"])
     times = times_less(before["energy_pj"], after["energy_pj"])
     if times is None:
@@ -74,7 +75,7 @@ def _energy(before: dict[str, Any], after: dict[str, Any], named: bool) -> str:
     return text if named else text[:1].upper() + text[1:]
 
 
-def _accuracy(before: dict[str, Any], after: dict[str, Any]) -> str:
+def _accuracy(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     new, old = after["accuracy"], before["accuracy"]
     if not (known(new) and known(old)):
         return ", accuracy not measured"
@@ -85,7 +86,7 @@ def _accuracy(before: dict[str, Any], after: dict[str, Any]) -> str:
     return text
 
 
-def key_numbers(record: dict[str, Any]) -> list[KeyNumber]:
+def key_numbers(record: Mapping[str, Any]) -> list[KeyNumber]:
     """Energy, latency, EDP and accuracy of the pair, for the row under the headline; empty without a pair."""
     methods = record["methods"]
     pair = choose_pair(methods)
@@ -122,7 +123,7 @@ def budget_factor(budget: object) -> tuple[str, float] | None:
     return MEASURES[match[1]], float(match[2])
 
 
-def budget_verdict(record: dict[str, Any]) -> str:
+def budget_verdict(record: Mapping[str, Any]) -> str:
     """Whether the after keeps the budget that was asked for; '' where that cannot be told."""
     pair = choose_pair(record["methods"])
     factor = budget_factor(record.get("budget"))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cannon_fx.report import floor_plan, headline, tables
+from cannon_fx.report.bars import MOST
+from cannon_fx.report.constants import chip_sections
 from cannon_fx.report.efficiency import COLUMNS, efficiency_table, quantised_rows
-from cannon_fx.report.figures import history_figures
+from cannon_fx.report.pictures import figures_of, layer_numbers
 
 
 def render_template(name: str, **values: Any) -> str:
@@ -26,18 +28,17 @@ def render_template(name: str, **values: Any) -> str:
     return environment.get_template(name).render(values) + "\n"
 
 
-def render_html(record: dict[str, Any]) -> str:
+def render_html(record: Mapping[str, Any]) -> str:
     """The page of `record` (the content of report.json). The same record gives the same page."""
     return render_template("template.html.j2", **_page(record))
 
 
-def _page(record: dict[str, Any]) -> dict[str, Any]:
+def _page(record: Mapping[str, Any]) -> dict[str, Any]:
     methods = record["methods"]
     pair = headline.choose_pair(methods)
-    tiles = record["floor_plan"]["tiles"]
-    numbers = floor_plan.layer_numbers(tables.names_of(methods[pair.after]["layers"]), tiles)
+    numbers = layer_numbers(record, pair)
     layers, moves = tables.cost_rows(methods, pair, numbers)
-    chip = record.get("chip") or {}
+    chip = record["chip"]
     return {
         "record": record,
         "chip_name": chip.get("name", "a chip without a name"),
@@ -57,36 +58,32 @@ def _page(record: dict[str, Any]) -> dict[str, Any]:
         "multicast": bool((chip.get("noc") or {}).get("multicast")),
         "layers": layers,
         "moves": moves,
-        "chip_sections": tables.chip_sections(chip),
+        "most_bars": MOST,
+        "chip_sections": chip_sections(record),
         "run": tables.run_rows(record),
         "unmapped": record.get("unmapped") or [],
         "fallback_ops": record.get("fallback_ops") or [],
-        "figures": [(name, Markup(svg)) for name, svg in history_figures(record)],
+        "figures": {figure.name: (figure.title, Markup(figure.svg)) for figure in figures_of(record)},
         **_floor_plans(record, pair, numbers),
     }
 
 
-def _floor_plans(record: dict[str, Any], pair: headline.Pair, numbers: Mapping[str, int]) -> dict[str, Any]:
-    plan, methods = record["floor_plan"], record["methods"]
-    shown = [name for name in (pair.before, pair.after) if name is not None]
-    links: dict[str, Sequence[Mapping[str, Any]]] = {name: methods[name].get("links") or [] for name in shown}
-    most = floor_plan.most_flits(*links.values())
+def _floor_plans(record: Mapping[str, Any], pair: headline.Pair, numbers: Mapping[str, int]) -> dict[str, Any]:
+    """What stands around the floor plans, and what highlight.js.j2 says of them."""
+    plan = record["floor_plan"]
+    shown = {when: name for when, name in (("before", pair.before), ("after", pair.after)) if name is not None}
     held = {tile["layer"] for tile in plan["tiles"]}
     plans = []
-    for name in shown:
-        label = f"Floor plan of the chip with the flits on its links: {name}"
-        svg = Markup(floor_plan.floor_plan_svg(plan, links[name], numbers, most, label))
-        in_use = tables.plural(len(links[name]), "link")
-        busiest = tables.plural(floor_plan.most_flits(links[name]), "flit")
-        detail = f"{in_use} in use, the busiest carries {busiest}"
-        plans.append((name, detail, svg))
+    for when, name in shown.items():
+        links = record["methods"][name]["links"]
+        busiest = tables.plural(floor_plan.most_flits(links), "flit")
+        detail = f"{tables.plural(len(links), 'link')} in use, the busiest carries {busiest}"
+        plans.append((f"floor-plan-{when}", name, detail, record["methods"][name]["phases"]))
     return {
         "plans": plans,
-        "plans_wide": plan["columns"] > 12,
-        "scale": Markup(floor_plan.scale_svg(most)) if most else None,
+        "plans_wide": plan["columns"] > 16,
         "port": plan.get("port"),
         "tile_count": f"{len(plan['tiles']):,} of {plan['columns'] * plan['rows']:,} tiles hold a layer",
-        "not_drawn": max(floor_plan.not_drawn(plan, links[name]) for name in shown),
         "legend": [(n, floor_plan.colour_class(n), name) for name, n in numbers.items() if name in held],
         "colours": {n: floor_plan.colour_class(n) for n in numbers.values()},
     }

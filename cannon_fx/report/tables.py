@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cannon_fx.report.constants import text
 from cannon_fx.report.headline import Pair
 from cannon_fx.report.numbers import TIMES, column, known, percent, percent_decimals, ratio
 
@@ -148,50 +149,20 @@ def _facts(layer: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _compared(methods: Methods, pair: Pair, key: str) -> list[tuple[str, ...]]:
     """(before, after, ratio), or (after,) without a before, for the after's layers and then its moves."""
-    after = _entries(methods[pair.after])
+    after = entries(methods[pair.after])
     new = [entry[key] for entry in after.values()]
     if pair.before is None:
         return [(cell,) for cell in column(new)]
-    before = _entries(methods[pair.before])
+    before = entries(methods[pair.before])
     old = [before[name][key] if name in before else None for name in after]
     texts = column([*old, *new])
     ratios = [ratio(*values) for values in zip(old, new, strict=True)]
     return list(zip(texts[: len(old)], texts[len(old) :], ratios, strict=True))
 
 
-def _entries(method: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
+def entries(method: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """A method's layers, then its moves, by kind and name."""
     return {(kind, entry["name"]): entry for kind in ("layers", "moves") for entry in method.get(kind) or []}
-
-
-def chip_sections(chip: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The chip's constants by section: those at the top first, then each nested table."""
-    top = [(key, text(value)) for key, value in chip.items() if not isinstance(value, Mapping)]
-    sections = [("chip", top)] if top else []
-    for key, value in chip.items():
-        if isinstance(value, Mapping):
-            sections.append((key, _flat(value)))
-    return sections
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            found += _flat(value, f"{prefix}{key}.")
-        else:
-            found.append((prefix + key, text(value)))
-    return found
-
-
-def text(value: Any) -> str:
-    """A constant as it stands in the chip's file; None, a field that was left open, as 'not set'."""
-    if value is None:
-        return "not set"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(text(item) for item in value)
-    return str(value)
 
 
 def run_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -228,8 +199,3 @@ def latency_models(methods: Methods) -> str:
 def plural(count: int, word: str) -> str:
     """'1 layer', '2 layers'."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
-
-
-def names_of(layers: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The names of a method's layers, in order."""
-    return [layer["name"] for layer in layers]

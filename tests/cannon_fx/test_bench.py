@@ -14,8 +14,8 @@ from cannon_fx.errors import RunError
 from cannon_fx.kernel_bench import Cell, Shape, WrongResult, all_cells, measure, quick_cells
 
 FIELDS = (
-    "op shape batch dtype density block storage pass baseline baseline_ms ours_ms speedup "
-    "alternating_baseline_ms alternating_ours_ms alternating_speedup gflops relative_error device"
+    "op shape batch dtype density block storage pass baseline baseline_ms ours_ms speedup gflops "
+    "alternating_baseline_ms alternating_ours_ms alternating_speedup relative_error device"
 ).split()
 CELLS = [
     Cell(Shape("small", 64, 96), 5, 0.5, (32, 32)),
@@ -44,6 +44,9 @@ def test_rows_in_the_file_and_on_the_screen(
         assert row["speedup"] == row["baseline_ms"] / row["ours_ms"]
         assert 0 < row["relative_error"] < kernel_bench.TOLERANCE[getattr(torch, row["dtype"])]
         assert row["density"] == 0.5
+        macs = 5 * 64 * 96 / 2 if row["op"] == "linear" else 2 * 3 * 3 * 9 * 32 * 32 / 2
+        passes = 1 if row["pass"] == "forward" else 3
+        assert row["gflops"] * row["ours_ms"] * 1e6 == pytest.approx(2 * macs * passes)
     assert capsys.readouterr().out.count("\n") == 1 + len(rows)
 
 
