@@ -25,6 +25,8 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/digits.py
 	$(BIN)/python benchmarks/planning.py
+	$(BIN)/python benchmarks/cli.py
+	$(BIN)/python benchmarks/quantised.py
 	$(BIN)/python benchmarks/noc.py
 	$(BIN)/python benchmarks/analytic.py
 	$(BIN)/python benchmarks/pricing.py

@@ -40,7 +40,8 @@ setup(
     ],
     extras_require={
         "compare": ["torch-pruning"],
-        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy"],
+        "study": ["optuna>=4.2"],
+        "dev": ["optuna>=4.2", "pytest", "pytest-xdist", "hypothesis", "ruff", "mypy"],
     },
     entry_points={
         "console_scripts": ["cannon = cannon_fx.cli:main"],

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cannon_fx.hw.errors import ChipError
     from cannon_fx.loading import load
     from cannon_fx.plans import Plan
+    from cannon_fx.quantise.model import quantised
     from cannon_fx.train.retrain import Training, retrain
 
 # Imported when first asked for: the command line and the hardware model need no torch.
@@ -30,6 +31,7 @@ _HOME = {
     "explain": "explaining",
     "load": "loading",
     "Plan": "plans",
+    "quantised": "quantise.model",
     "Training": "train.retrain",
     "retrain": "train.retrain",
 }
@@ -50,6 +52,7 @@ __all__ = [
     "explain",
     "load",
     "plan",
+    "quantised",
     "retrain",
 ]
 

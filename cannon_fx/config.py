@@ -46,6 +46,7 @@ class RunConfig:
     base_weights: str | None = None
     hold_out: bool = False
     bfloat16: bool = False
+    quantised: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 2), ("dense_epochs", 0), ("batch_size", 1), ("group_size", 1), ("seed", 0)):

@@ -70,11 +70,20 @@ class Progress:
         table = Table(
             "method", "accuracy (%)", "energy (pJ)", "latency (cycles)", "EDP (pJ·cycles)", "energy vs. dense"
         )
+        quantised = self.run.config.quantised
+        efficient = all(method["efficiency"] for method in record["methods"].values())
+        if efficient:
+            table.add_column("TOPS/W")
+        if quantised:
+            table.add_column("on the chip (%)")
         for column in table.columns[1:]:
             column.justify = "right"
         for name, method in record["methods"].items():
             dense = self.run.full.energy_pj
             costs = [quantity(method[key]) for key in ("energy_pj", "latency_cycles", "edp_pj_cycles")]
-            table.add_row(name, percent(method["accuracy"], 2), *costs, ratio(dense, method["energy_pj"]))
+            more = [quantity(method["efficiency"]["total"]["tops_per_watt"])] if efficient else []
+            if quantised:
+                more.append(percent(method["quantised_accuracy"], 2))
+            table.add_row(name, percent(method["accuracy"], 2), *costs, ratio(dense, method["energy_pj"]), *more)
         self.console.print(table)
         self.console.print(f"report: {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)

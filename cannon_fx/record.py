@@ -12,6 +12,7 @@ from cannon_fx.compute import compute_total
 from cannon_fx.cost import Cost, PhaseKind
 from cannon_fx.cost import cost as price
 from cannon_fx.counting import Counter
+from cannon_fx.efficiency import efficiencies, total
 from cannon_fx.hw.placement import PORT
 from cannon_fx.link_transfers import link_transfers
 from cannon_fx.plans import Plan
@@ -33,11 +34,18 @@ def method_record(plan: Plan, cost: Cost, accuracy: float, epochs: int) -> dict[
         "epochs": epochs,
         "energy_shares_pj": {kind: cost.of(kind=kind).energy_pj for kind in KINDS},
         "compute": compute_total(plan, cost.keep),
+        "efficiency": efficiency_record(plan, cost),
         "layers": [_layer(plan, cost, index) for index in range(len(plan.layers))],
         "moves": [{"name": m.node, "op": m.op, **vars(cost.of(node=m.node))} for m in plan.moves],
         "phases": [[phase.kind, phase.name] for phase in cost.phases],
         "links": _links(plan, cost),
     }
+
+
+def efficiency_record(plan: Plan, cost: Cost) -> dict[str, Any] | None:
+    """Operations, energy and TOPS/W per layer and in all; None for a chip without [compute]."""
+    parts = efficiencies(plan, cost)
+    return {"parts": [part.plain() for part in parts], "total": total(parts).plain()} if parts else None
 
 
 def placed_again_record(counter: Counter, network: nn.Module, dense: Plan) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from cannon_fx.atomic import atomic_write_bytes, atomic_write_text
 from cannon_fx.chip_sources import chip_sources
 from cannon_fx.compile import apply_cannon, plan
 from cannon_fx.config import RunConfig
+from cannon_fx.cost import Cost
 from cannon_fx.counting import Counter
 from cannon_fx.data import Batches, ImageData, hold_out, load_data
 from cannon_fx.errors import RunError
@@ -33,6 +34,7 @@ from cannon_fx.fit import check_fit
 from cannon_fx.hw.chip import Chip
 from cannon_fx.methods import Method
 from cannon_fx.plans import Plan
+from cannon_fx.quantise.model import quantised
 from cannon_fx.record import method_record, placed_again_record, plan_record
 from cannon_fx.save import save
 from cannon_fx.train.baselines.filters import FilterControl
@@ -42,6 +44,9 @@ from cannon_fx.train.retrain import Epoch, Training, evaluate
 from cannon_fx.train.start import PRICING, starter
 
 CHECKPOINT, CONFIG = "checkpoint.pt", "config.toml"
+
+CALIBRATION = 64
+"""Train samples by which a quantised network's ranges are set."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +208,7 @@ class Run:
         training = Training(
             network,
             Batches(self.data.train, self.data, config.batch_size, shuffle=True, augment=True, seed=config.seed),
-            Batches(self.data.test, self.data, 256, shuffle=False, augment=False, seed=0),
+            self._test(),
             epochs=stage.epochs,
             start=starter(stage.method, network, found, self.budget, self._replan, self._sample()),
             descent=0.0 if stage.name == "base" else 0.5,
@@ -231,6 +236,7 @@ class Run:
         priced = (found, found.cost()) if by_connections else (counter.plan, counter.count(network))
         self.results[stage.name] = method_record(*priced, self.history[-1]["accuracy"], stage.epochs) | {
             "seconds": sum(row["seconds"] for row in self.history if row["method"] == stage.name),
+            "quantised_accuracy": self._quantised(network, *priced),
             "validation_accuracy": self._validate(network),
             "placed_again": placed_again_record(counter.placed_for(network, config.order), network, self.plan),
         }
@@ -238,6 +244,17 @@ class Run:
             self.kept_plan = found
             if folder:
                 save(network, found if isinstance(found, AppliedPlan) else None, folder)
+
+    def _test(self) -> Batches:
+        return Batches(self.data.test, self.data, 256, shuffle=False, augment=False, seed=0)
+
+    def _quantised(self, network: nn.Module, found: Plan, cost: Cost) -> float | None:
+        """The accuracy with the integers and ADCs of the chip, if it is asked for."""
+        if not self.config.quantised:
+            return None
+        train = Batches(self.data.train, self.data, CALIBRATION, shuffle=True, augment=False, seed=self.config.seed)
+        samples = next(iter(train))[0].to(self.config.device)
+        return evaluate(quantised(network, found, samples, cost.keep), self._test(), self.config.device)
 
     def _validate(self, network: nn.Module) -> float | None:
         """The accuracy on the images held out, if any are."""

@@ -10,6 +10,7 @@ from cannon_fx.advice import advice
 from cannon_fx.compute import compute_total
 from cannon_fx.cost import Cost, PhaseKind, Sums
 from cannon_fx.coverage import coverage
+from cannon_fx.efficiency import efficiencies, total
 from cannon_fx.plans import Plan
 
 SHOWN, NAMED = 10, 6
@@ -52,6 +53,11 @@ def summary(plan: Plan, cost: Cost, width: int = 110) -> str:
         totals += (
             f"\nbeside it, computing: {computing['energy_pj']:,.0f} pJ (of which ADCs {computing['adc_pj']:,.0f}), "
             f"{computing['latency_cycles']:,.0f} cycles; communication is {share:.1%} of both energies"
+        )
+        both = total(efficiencies(plan, cost))
+        totals += (
+            f"\ntogether: {both.operations:,} operations, {both.tops_per_watt:.3g} TOPS/W without leakage, "
+            f"{both.tops:.3g} TOPS"
         )
     covered = coverage(plan)
     totals += (

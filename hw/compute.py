@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Count = Annotated[int, Field(gt=0, le=1_000_000, strict=True)]
 Positive = Annotated[float, Field(gt=0, le=1e9, strict=True, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, le=1e9, strict=True, allow_inf_nan=False)]
+Resolution = Annotated[int, Field(gt=0, le=16, strict=True)]
 
 
 class _Section(BaseModel):
@@ -36,9 +37,10 @@ class _Section(BaseModel):
 
 
 class MeasuredAdc(_Section):
-    """An ADC with published energy and time of one conversion."""
+    """An ADC with published resolution, energy and time of one conversion."""
 
     model: Literal["constants"]
+    bits: Resolution
     pj: NonNegative
     ns: Positive
 
@@ -52,7 +54,7 @@ class ZigZagAdc(_Section):
     of 3d12a96): (100 fF x bits + 0.001 fF x 4^bits) x V^2 and bits x (0.00653 ns x rows + 0.640 ns)."""
 
     model: Literal["zigzag"]
-    bits: Annotated[int, Field(gt=0, le=16, strict=True)]
+    bits: Resolution
     vdd: Positive
 
     def conversion(self, rows: int) -> tuple[float, float]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cannon_fx.commands import say
-from cannon_fx.commands.mapping import DEMO_MODEL, MappingOptions
+from cannon_fx.commands.mapping import MappingOptions
+from cannon_fx.commands.training import TrainingOptions, run_config
 from cannon_fx.methods import Method
 
 if TYPE_CHECKING:
@@ -18,29 +19,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Optimize(MappingOptions):
+class Optimize(TrainingOptions, MappingOptions):
     """Retrain a network until its communication fits a budget. Without arguments: the digits demo."""
 
-    budget: str = "energy/3"
-    """energy/3, latency/2, edp/6, or an absolute value such as energy=120000 (pJ)"""
     methods: tuple[Method, ...] | None = None
     """what to compare, each retrained for the same epochs (dense and cannon; for the demo all three)"""
-    epochs: int = 40
-    """epochs of each method, half to reach the budget, half to fine-tune"""
-    dense_epochs: int | None = None
-    """epochs to train the dense network first (0; for the demo 20)"""
-    base_weights: Path | None = None
-    """a state_dict to begin with, .safetensors or written by torch.save"""
-    batch_size: int = 64
-    """samples per step"""
-    learning_rate: float = 0.05
-    """of SGD with Nesterov momentum 0.9"""
-    bfloat16: bool = False
-    """train with bfloat16 autocast and channels last; weights and evaluation stay float32"""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, …"""
-    seed: int = 0
-    """of weights, data order and augmentation"""
     out: Path | None = None
     """folder for the results; must not exist (runs/ and the model's name; for the demo runs/demo)"""
     resume: bool = False
@@ -51,23 +34,9 @@ class Optimize(MappingOptions):
         return self.out or Path("runs") / (self.model.replace(":", ".") if self.model else "demo")
 
     def config(self) -> RunConfig:
-        """The run's configuration, with defaults that fit the demo or a network of one's own."""
-        from cannon_fx.config import RunConfig
-
-        return RunConfig(
-            **self.mapping(),
-            model=self.model or DEMO_MODEL,
-            data=self.source(),
-            budget=self.budget,
-            methods=self.methods or (("dense", "cost-blind", "cannon") if self.demo else ("dense", "cannon")),
-            dense_epochs=self.default(self.dense_epochs, 20, 0),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            device=self.device,
-            bfloat16=self.bfloat16,
-            seed=self.seed,
-            base_weights=None if self.base_weights is None else str(self.base_weights),
+        """The run's configuration."""
+        return run_config(
+            self, self, self.methods or (("dense", "cost-blind", "cannon") if self.demo else ("dense", "cannon"))
         )
 
     def run(self) -> None:

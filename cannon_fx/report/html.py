@@ -11,6 +11,7 @@ from markupsafe import Markup
 from cannon_fx.report import floor_plan, headline, tables
 from cannon_fx.report.bars import MOST
 from cannon_fx.report.constants import chip_sections
+from cannon_fx.report.efficiency import COLUMNS, efficiency_table, quantised_rows
 from cannon_fx.report.pictures import figures_of, layer_numbers
 
 
@@ -51,6 +52,9 @@ def _page(record: Mapping[str, Any]) -> dict[str, Any]:
         "share_names": [name for _, name in tables.SHARES],
         "computing": tables.compute_rows(methods),
         "computing_names": [name for _, name in tables.COMPUTING],
+        "efficiency": efficiency_table(methods, pair),
+        "efficiency_names": [name for _, name in COLUMNS],
+        "quantised": quantised_rows(methods),
         "multicast": bool((chip.get("noc") or {}).get("multicast")),
         "layers": layers,
         "moves": moves,

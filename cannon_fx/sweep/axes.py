@@ -18,6 +18,9 @@ from cannon_fx.hw.symbolic import CONSTANTS
 FORMULA_CONSTANTS = tuple(map(str, CONSTANTS))
 """Names of the constants in which a plan's energy is a formula: nothing is mapped again for them."""
 
+RETRAINED = ("budget", "chip", "seed")
+"""What a study varies: the network is retrained at each point."""
+
 MOST_POINTS = 1_000_000
 
 
@@ -36,9 +39,9 @@ class Axis:
     @classmethod
     def parse(cls, wish: str, chip: Chip) -> Axis:
         """Raises RunError for a name that the chip does not have and values that are none."""
-        name, equals, text = wish.partition("=")
-        if not equals or not text:
-            raise RunError(f"--vary {wish!r} is not NAME=VALUES, such as noc.flit_bits=16,32,64 or link_mm=0.5:2:100.")
+        name, values = split(wish)
+        if name in RETRAINED and name != "chip":
+            raise RunError(f"--vary {wish!r}: {name} counts where a network is retrained. Give --study FOLDER too.")
         keys = ["chip", *FORMULA_CONSTANTS, *_keys(chip.dump())]
         if name not in keys:
             near = difflib.get_close_matches(name, keys, n=3, cutoff=0.4)
@@ -47,7 +50,6 @@ class Axis:
                 f"--vary {wish!r}: chip {chip.name} has no {name!r}.{hint} Give a key of its file, chip, or one of "
                 f"{', '.join(FORMULA_CONSTANTS)}."
             )
-        values = _range(wish, text) if ":" in text else tuple(_value(word) for word in text.split(","))
         if name in FORMULA_CONSTANTS and not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
             raise RunError(f"--vary {wish!r}: {name} is a number.")
         return cls(name, values)
@@ -92,6 +94,14 @@ def _keys(data: dict[str, Any], prefix: str = "") -> list[str]:
     for key, value in data.items():
         found += _keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [prefix + key]
     return found
+
+
+def split(wish: str) -> tuple[str, tuple[Any, ...]]:
+    """The name and the values. Raises RunError."""
+    name, equals, text = wish.partition("=")
+    if not equals or not text:
+        raise RunError(f"--vary {wish!r} is not NAME=VALUES, such as noc.flit_bits=16,32,64 or link_mm=0.5:2:100.")
+    return name, _range(wish, text) if ":" in text else tuple(_value(word) for word in text.split(","))
 
 
 def _value(word: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from cannon_fx.plans import Plan
 from cannon_fx.sweep.axes import Axis, with_values
 
 Row = dict[str, Any]
+
+Against = Literal["latency_cycles", "accuracy"]
+"""What energy stands against."""
 
 COSTS = ("energy_pj", "static_energy_pj", "latency_cycles", "edp_pj_cycles", "compute_pj", "tiles", "utilisation")
 
@@ -69,6 +72,12 @@ def _constants(plan: Plan, row: Row, constants: Sequence[Axis]) -> Iterator[Row]
     points = itertools.product(*(axis.values for axis in constants))
     for values, pj in zip(points, energy.ravel().tolist(), strict=True):
         yield row | dict(zip(names, values, strict=True)) | unknown | {"energy_pj": pj}
+
+
+def front(rows: Sequence[Row], against: Against) -> NDArray[np.bool_]:
+    """Which rows no other beats: least energy, and least latency or highest accuracy."""
+    sign = -1 if against == "accuracy" else 1
+    return pareto(np.array([[row["energy_pj"], sign * row[against]] for row in rows]).reshape(-1, 2))
 
 
 def pareto(costs: NDArray[np.float64]) -> NDArray[np.bool_]:

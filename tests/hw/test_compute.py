@@ -25,7 +25,7 @@ PLAIN: dict[str, Any] = {
     "shift_add_pj": 0.25,
     "accumulate_pj": 0.125,
     "overlapped": False,
-    "adc": {"model": "constants", "pj": 4.0, "ns": 3.0},
+    "adc": {"model": "constants", "bits": 8, "pj": 4.0, "ns": 3.0},
 }
 
 
@@ -111,7 +111,7 @@ def test_isaac_spends_what_its_table_says() -> None:
         driver_pj_per_row=4 * 100 / (8 * 128),
         shift_add_pj=0.2 * 100 / conversions,
         overlapped=True,
-        adc={"model": "constants", "pj": 16 * 100 / conversions, "ns": 100 / 128},
+        adc={"model": "constants", "bits": 8, "pj": 16 * 100 / conversions, "ns": 100 / 128},
     )
     positions = 1000
     found = layer_cost(isaac, crossbar(cell_bits=2), precision(16, 16), 1.0, rows([128] * 8), np.full(8, 16), positions)

@@ -1,0 +1,1 @@
+"""A network with the numbers that its chip computes with: integer weights and activations, sums read by ADCs."""
