@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from weakref import WeakKeyDictionary, ref
@@ -99,6 +99,13 @@ _APPLIED: WeakKeyDictionary[nn.Module, AppliedPlan] = WeakKeyDictionary()
 def find_applied_plan(model: nn.Module) -> AppliedPlan | None:
     """The plan that was applied to `model`, compiled or wrapped for parallel training as it may be."""
     return _APPLIED.get(unwrapped(model))
+
+
+def plan_behind(tensors: Iterable[object]) -> AppliedPlan | None:
+    """The plan that was applied to the network with these parameters among others."""
+    known = set(map(id, tensors))
+    plans = (plan for plan in _APPLIED.values() if any(id(module.weight) in known for module in plan.modules.values()))
+    return next(plans, None)
 
 
 def applied_plan(model: nn.Module) -> AppliedPlan:
