@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from cannon_fx.passes.place import Place, PlacementOrder
 from cannon_fx.passes.rewrite import rewrite
 from cannon_fx.plans import Plan
 from cannon_fx.wrappers import unwrapped
+
+log = logging.getLogger(__name__)
 
 
 def plan(
@@ -94,7 +97,8 @@ def apply_cannon(
 
     A model that torch.compile or DistributedDataParallel has wrapped is rewritten inside the wrapper.
 
-    Nothing is cut yet: the network computes exactly the same, with the same parameters under the same names.
+    Nothing is cut yet: the network computes exactly the same, with the same parameters under the same names. Where
+    nothing can be mapped, it stays as it is, and a warning is logged.
     """
     model = unwrapped(model)
     found = plan(
@@ -108,4 +112,7 @@ def apply_cannon(
         seed=seed,
         batch_dim=batch_dim,
     )
+    if not found.layers:
+        reasons = "; ".join(f"{u.name}: {u.reason}" for u in found.unmapped)
+        log.warning("nothing of %s is mapped: %s.", type(model).__name__, reasons or "it has no linear or conv2d layer")
     return AppliedPlan.bind(found, model, rewrite(model, found))

@@ -17,7 +17,7 @@ from cannon_fx.capture import capture
 from cannon_fx.compile import mapped
 from cannon_fx.cost import Cost, cost
 from cannon_fx.hw.chip import Chip
-from cannon_fx.layer import Layer
+from cannon_fx.layer import Layer, weight_key
 from cannon_fx.zero_blocks import ARGUMENTS, arguments, layer_name, nonzero_blocks, own_path
 
 
@@ -30,7 +30,7 @@ def graph_cost(graph: GraphModule, example_inputs: Sequence[Any], chip: Chip) ->
     with tracing(None):  # apart from the compilation that is under way
         plan = mapped(model, capture(model, inputs, batch_dim=None), chip)
     return cost(
-        plan, {layer.name: _nonzero(model.get_parameter(f"{layer.name}.weight"), layer) for layer in plan.layers}
+        plan, {layer.name: _nonzero(model.get_parameter(weight_key(layer.name)), layer) for layer in plan.layers}
     )
 
 
