@@ -14,7 +14,6 @@ from cannon_fx.applied import AppliedPlan
 from cannon_fx.capture import capture
 from cannon_fx.hw.chip import Chip
 from cannon_fx.passes import run
-from cannon_fx.passes.annotate import Annotate
 from cannon_fx.passes.homes import Homes
 from cannon_fx.passes.partition import Partition
 from cannon_fx.passes.place import Place, PlacementOrder
@@ -76,7 +75,6 @@ def mapped(
             Partition(model, group_size, None if targets is None else tuple(targets), tuple(ignore)),
             Homes(),
             Place(order, seed),
-            Annotate(),
         ],
     )
 

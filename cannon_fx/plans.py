@@ -132,15 +132,21 @@ class Plan:
         return cost(self, self.keep(), latency_model)
 
     @property
-    def graph_module(self) -> GraphModule:
-        """The captured network, for one sample, as a plain FX graph; its nodes carry what the kept connections cost.
+    def annotated(self) -> ExportedProgram:
+        """The captured network, for one sample; its nodes carry what the connections that are kept now cost.
 
-        In node.meta["custom"]["cannon"], as passes/annotate.py says.
+        In node.meta["custom"]["cannon"], as cannon_fx/annotate.py says; torch.export.save keeps it.
         """
-        from cannon_fx.passes.annotate import Annotate
+        from cannon_fx.annotate import annotate  # which itself reads plans
 
-        annotated: GraphModule = Annotate(self.keep())(self).exported.module()
-        return annotated
+        annotate(self, self.keep())
+        return self.exported
+
+    @property
+    def graph_module(self) -> GraphModule:
+        """`annotated` as a plain FX graph module, to be run."""
+        module: GraphModule = self.annotated.module()
+        return module
 
     def energy_formula(self) -> sympy.Expr:
         """Its dynamic communication energy, pJ, in a chip's constants: see cannon_fx.hw.symbolic."""
