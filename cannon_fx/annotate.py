@@ -5,37 +5,69 @@ That key survives decomposition, AOTAutograd, and export save and load, as long 
      "in": [{"from": producer, "bits", "flits", "hops": {"3": flits}, "energy_pj"}, ...],
      "partial_sums": {"bits", "flits", "hops", "energy_pj"},    between the layer's own tiles
      "latency_cycles": of the node's phases, "latency_model"}
+Where sizes of the inputs are open, all but the latency, which stays that of the example, are formulas in the symbols of
+the graph's shapes, as text that sympy reads: "12*s27".
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
 
 from cannon_fx.cost import all_transfers
+from cannon_fx.formulas import Formulas
 from cannon_fx.hw.arrays import Ints
 from cannon_fx.hw.communication import communicate, energy_pj
 from cannon_fx.plans import Keep, Plan
 
 
-def annotate(plan: Plan, keep: Keep) -> None:
-    """Annotates the plan's graph with the costs under `keep`."""
+class Amounts(Protocol):
+    """Sums over transfers, as JSON values."""
+
+    def bits(self, rows: Ints) -> Any: ...
+
+    def flits(self, rows: Ints) -> Any: ...
+
+    def energy_pj(self, rows: Ints, pj_per_flit: NDArray[np.float64]) -> Any: ...
+
+
+class Numbers:
+    """Sums of numbers, int64 [transfers] each."""
+
+    def __init__(self, bits: Ints, flits: Ints) -> None:
+        self._bits, self._flits = bits, flits
+
+    def bits(self, rows: Ints) -> int:
+        return int(self._bits[rows].sum())
+
+    def flits(self, rows: Ints) -> int:
+        return int(self._flits[rows].sum())
+
+    def energy_pj(self, rows: Ints, pj_per_flit: NDArray[np.float64]) -> float:
+        return float((self._flits[rows] * pj_per_flit[rows]).sum())
+
+
+def annotated(plan: Plan, keep: Keep) -> ExportedProgram:
+    """The plan's program, annotated with the costs under `keep`. Raises MappingError where they are no formulas."""
     transfers, phases = all_transfers(plan, keep)
     priced = communicate(transfers, len(phases), plan.placed(), plan.chip)
     routes = priced.routes
-    energy = routes.flits * energy_pj(plan.chip, routes.routers, routes.pitches, routes.crossings)
+    pj_per_flit = energy_pj(plan.chip, routes.routers, routes.pitches, routes.crossings)
     layers = {layer.node: layer for layer in plan.layers}
     moves = {move.node: move for move in plan.moves}
     notes: dict[str, dict[str, Any]] = {}
+    amounts: Amounts = Formulas.of(plan, keep) if plan.dynamic else Numbers(transfers.bits, routes.flits)
 
     def edge(rows: Ints) -> dict[str, Any]:
-        hops, flits = routes.hops[rows], routes.flits[rows]
+        hops = routes.hops[rows]
         return {
-            "bits": int(transfers.bits[rows].sum()),
-            "flits": int(flits.sum()),
-            "hops": {str(h): int(flits[hops == h].sum()) for h in np.unique(hops)},
-            "energy_pj": float(energy[rows].sum()),
+            "bits": amounts.bits(rows),
+            "flits": amounts.flits(rows),
+            "hops": {str(h): amounts.flits(rows[hops == h]) for h in np.unique(hops)},
+            "energy_pj": amounts.energy_pj(rows, pj_per_flit),
         }
 
     for number, phase in enumerate(phases):
@@ -54,6 +86,8 @@ def annotate(plan: Plan, keep: Keep) -> None:
             note["tiles"] = {str(tile): [int(x[tile]), int(y[tile])] for tile in tiles}
         else:
             note["partial_sums"] = edge(rows)
-    for node in plan.exported.graph.nodes:
+    program = plan.dynamic.program if plan.dynamic else plan.exported
+    for node in program.graph.nodes:
         if node.name in notes:
             node.meta["custom"] = {**node.meta.get("custom", {}), "cannon": notes[node.name]}
+    return program

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.export import ExportedProgram
 
 from cannon_fx.applied import AppliedPlan
 from cannon_fx.capture import capture
+from cannon_fx.dynamic import capture_dynamic
 from cannon_fx.hw.chip import Chip
 from cannon_fx.passes import run
 from cannon_fx.passes.homes import Homes
@@ -35,6 +37,7 @@ def plan(
     order: PlacementOrder = "snake",
     seed: int = 0,
     batch_dim: int | None = 0,
+    dynamic_shapes: Any = None,
 ) -> Plan:
     """What `model` would cost on `chip`, and where; reads only.
 
@@ -42,12 +45,16 @@ def plan(
     `batch_dim`: the dimension of the batch in them, of which one sample is used; None for inputs of one inference.
     `chip`: a preset's name, the path of a TOML file, or a Chip. `targets` and `ignore` choose layers by name,
     glob, class name or "re:…". `order` places the tiles: along a curve, or optimised for the plan's own traffic with
-    every connection kept ("annealed" is the best), where `seed` counts. Raises CaptureError, MappingError, ChipError.
+    every connection kept ("annealed" is the best), where `seed` counts. `dynamic_shapes`, as for torch.export, leaves
+    sizes open (batch, sequence length): the plan is that of the example, and the costs in `plan.graph_module` are
+    formulas. Raises CaptureError, MappingError, ChipError.
     """
-    model = unwrapped(model)
-    return mapped(
+    model, dynamic = unwrapped(model), None
+    if dynamic_shapes is not None:
+        dynamic = capture_dynamic(model, example_inputs, batch_dim, dynamic_shapes)
+    found = mapped(
         model,
-        capture(model, example_inputs, batch_dim),
+        dynamic.at(dynamic.example) if dynamic else capture(model, example_inputs, batch_dim),
         Chip.load(chip),
         targets=targets,
         ignore=ignore,
@@ -55,6 +62,7 @@ def plan(
         order=order,
         seed=seed,
     )
+    return replace(found, dynamic=dynamic)
 
 
 def mapped(
@@ -90,6 +98,7 @@ def apply_cannon(
     order: PlacementOrder = "snake",
     seed: int = 0,
     batch_dim: int | None = 0,
+    dynamic_shapes: Any = None,
 ) -> AppliedPlan:
     """Maps `model` and replaces its mapped layers by block-sparse ones, in place; arguments as for `plan`.
 
@@ -109,6 +118,7 @@ def apply_cannon(
         order=order,
         seed=seed,
         batch_dim=batch_dim,
+        dynamic_shapes=dynamic_shapes,
     )
     if not found.layers:
         reasons = "; ".join(f"{u.name}: {u.reason}" for u in found.unmapped)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import sympy
 
     from cannon_fx.cost import Cost
+    from cannon_fx.dynamic import DynamicProgram
     from cannon_fx.hw.communication import LatencyModel
 
 Keep = Mapping[str, NDArray[np.bool_]]
@@ -69,7 +70,8 @@ class Move:
 class Plan:
     """Layers, tiles, placement, homes and transfers of one model on one chip, for one inference.
 
-    `options` are the compiler's own (group_size, order), so that a saved plan can be made again.
+    `options` are the compiler's own (group_size, order), so that a saved plan can be made again. Where sizes of the
+    inputs were left open, `exported` has those of the example and `dynamic` has symbols.
     """
 
     chip: Chip
@@ -80,6 +82,7 @@ class Plan:
     inputs: Mapping[str, LayerInput] = field(default_factory=dict)
     moves: tuple[Move, ...] = ()
     placement: Placement | None = None
+    dynamic: DynamicProgram | None = None
 
     @property
     def tiles(self) -> int:
@@ -133,14 +136,14 @@ class Plan:
 
     @property
     def annotated(self) -> ExportedProgram:
-        """The captured network, for one sample; its nodes carry what the connections that are kept now cost.
+        """The captured network; its nodes carry what the connections that are kept now cost, for one sample.
 
-        In node.meta["custom"]["cannon"], as cannon_fx/annotate.py says; torch.export.save keeps it.
+        In node.meta["custom"]["cannon"], as cannon_fx/annotate.py says; torch.export.save keeps it. Costs are formulas
+        where sizes are open.
         """
-        from cannon_fx.annotate import annotate  # which itself reads plans
+        from cannon_fx.annotate import annotated  # which itself reads plans
 
-        annotate(self, self.keep())
-        return self.exported
+        return annotated(self, self.keep())
 
     @property
     def graph_module(self) -> GraphModule:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cannon_fx import ChipError, InfeasibleError, apply_cannon, load, plan
-from cannon_fx.annotate import annotate
+from cannon_fx.annotate import annotated
 from cannon_fx.networks import resnet18
 from cannon_fx.plans import Plan
 
@@ -60,7 +60,7 @@ def test_annotations_add_up_to_the_cost(network: nn.Module, image: Tensor) -> No
     rng = np.random.default_rng(0)
     keep = {name: rng.random(mask.shape) < 0.5 for name, mask in p.full().items()}
     for mask in (None, keep):
-        annotate(p, p.full() if mask is None else mask)
+        annotated(p, p.full() if mask is None else mask)
         notes = annotations(p)
         edges = [e for note in notes.values() for e in [*note["in"], note.get("partial_sums", {"energy_pj": 0.0})]]
         from cannon_fx.cost import cost
@@ -89,14 +89,14 @@ def test_graph_module_runs_and_carries_the_costs_of_what_is_kept(network: nn.Mod
 
 def test_annotations_survive_decomposition_and_disk(network: nn.Module, image: Tensor) -> None:
     p = plan(network, image, chip="demo-32nm")
-    annotated = p.annotated
+    program = p.annotated
     before = annotations(p)
     assert before
     buffer = io.BytesIO()
-    torch.export.save(annotated, buffer)
+    torch.export.save(program, buffer)
     buffer.seek(0)
     loaded = torch.export.load(buffer)
-    for exported in (loaded, annotated.run_decompositions()):
+    for exported in (loaded, program.run_decompositions()):
         found = [n.meta["custom"]["cannon"] for n in exported.graph.nodes if "cannon" in n.meta.get("custom", {})]
         assert [note for note in before.values() if note not in found] == []
 
