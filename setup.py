@@ -39,6 +39,7 @@ setup(
     ],
     extras_require={
         "compare": ["torch-pruning"],
+        "onnx": ["onnx", "onnxscript", "onnxruntime", "onnx2torch"],
         "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy"],
     },
     entry_points={

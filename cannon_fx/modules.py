@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cannon_fx.kernels import decompositions as decompositions  # registers what exporters look up
 from cannon_fx.kernels.choice import Choice, choose
 from cannon_fx.kernels.functional import block_sparse_conv2d, block_sparse_linear
 from cannon_fx.kernels.pattern import BlockPattern
