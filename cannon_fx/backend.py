@@ -19,9 +19,10 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 
 from cannon_fx.applied import plan_behind
+from cannon_fx.cost import Cost, cost
 from cannon_fx.errors import CannonError, MappingError
 from cannon_fx.graph_notes import in_words, note_layers
-from cannon_fx.graph_plan import graph_cost
+from cannon_fx.graph_plan import graph_plan
 from cannon_fx.hw.chip import Chip
 from cannon_fx.hw.errors import ChipError
 from cannon_fx.kernels import ops as ops  # registers the ops that graphs call
@@ -78,31 +79,34 @@ def cannon(
 
 def _annotate(graph: GraphModule, example_inputs: list[Any], decisions: Sequence[Decision], chosen: Options) -> None:
     """Notes on the layers' calls, and in the report: how they are computed, and what they communicate."""
-    applied = plan_behind(example_inputs)
-    cost, problem, chip = None, None, Chip.load(chosen.chip) if chosen.chip else None
+    applied, chip = plan_behind(example_inputs), Chip.load(chosen.chip) if chosen.chip else None
+    found, remarks = None, []
     if applied and chip and chip != applied.chip:
         raise MappingError(
             f"option 'chip' of backend 'cannon' is {chip.name!r}, and apply_cannon has mapped this network for "
             f"{applied.chip.name!r}. Leave the option out, or apply cannon_fx for the other chip to a fresh network."
         )
     if applied and (chip or chosen.report):
-        cost = applied.cost()
+        found = applied.cost()
+        remarks = [_together(found, "inference")]
     elif chip:
         try:
-            cost = graph_cost(graph, example_inputs, chip)
+            plan, keep = graph_plan(graph, example_inputs, chip)
+            found = cost(plan, keep)
+            remarks = [f"{one.name}: not on the chip: {one.reason}" for one in plan.unmapped]
+            remarks.append(_together(found, "call, of the whole batch"))
         except (CannonError, ChipError) as error:  # what cannot be priced still has to run
-            problem = f"not priced: {error}"
-    notes = note_layers(graph, decisions, applied.modules if applied else {}, cost)
-    lines = [in_words(note) for note in notes]
-    if cost:
-        per = "inference" if applied else "call, of the whole batch"
-        lines.append(f"together: {cost.energy_pj:,.0f} pJ, {cost.latency_cycles:,.0f} cycles per {per}")
-    elif problem:
-        lines.append(problem)
+            remarks = [f"not priced: {error}"]
+    notes = note_layers(graph, decisions, applied.modules if applied else {}, found)
+    lines = [*map(in_words, notes), *remarks]
     log.debug("%s", "\n".join(lines))
     if chosen.report:
         with Path(chosen.report).open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
+
+
+def _together(cost: Cost, per: str) -> str:
+    return f"together: {cost.energy_pj:,.0f} pJ, {cost.latency_cycles:,.0f} cycles per {per}"
 
 
 def _check_strict(decisions: Sequence[Decision]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -57,11 +58,12 @@ class Formulas:
         return _json(self._sum(rows, np.ones(len(rows), np.int64), self.expressions))
 
     def flits(self, rows: Ints) -> float | str:
-        return _json(self._sum(rows, np.ones(len(rows), np.int64), self._flits()))
+        return _json(self._sum(rows, np.ones(len(rows), np.int64), self._flits))
 
     def energy_pj(self, rows: Ints, pj_per_flit: NDArray[np.float64]) -> float | str:
-        return _json(self._sum(rows, pj_per_flit[rows], self._flits()))
+        return _json(self._sum(rows, pj_per_flit[rows], self._flits))
 
+    @cached_property
     def _flits(self) -> list[sympy.Expr]:
         return [sympy.ceiling(expression / self.flit_bits) for expression in self.expressions]
 

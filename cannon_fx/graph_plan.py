@@ -15,23 +15,22 @@ from torch.fx.node import map_arg
 
 from cannon_fx.capture import capture
 from cannon_fx.compile import mapped
-from cannon_fx.cost import Cost, cost
 from cannon_fx.hw.chip import Chip
 from cannon_fx.layer import Layer, weight_key
+from cannon_fx.plans import Keep, Plan
 from cannon_fx.zero_blocks import ARGUMENTS, arguments, layer_name, nonzero_blocks, own_path
 
 
-def graph_cost(graph: GraphModule, example_inputs: Sequence[Any], chip: Chip) -> Cost:
-    """What one call of `graph`, its whole batch, communicates on `chip`; connections that are all zero count as cut.
+def graph_plan(graph: GraphModule, example_inputs: Sequence[Any], chip: Chip) -> tuple[Plan, Keep]:
+    """The plan of one call of `graph`, its whole batch, on `chip`, and which connections are not all zero.
 
     Layers have the names of `layer_name`. Raises CaptureError, MappingError, ChipError.
     """
     model, inputs = _with_layers(graph, example_inputs)
     with tracing(None):  # apart from the compilation that is under way
         plan = mapped(model, capture(model, inputs, batch_dim=None), chip)
-    return cost(
-        plan, {layer.name: _nonzero(model.get_parameter(weight_key(layer.name)), layer) for layer in plan.layers}
-    )
+    weights = {layer: model.get_parameter(weight_key(layer.name)) for layer in plan.layers}
+    return plan, {layer.name: _nonzero(weight, layer) for layer, weight in weights.items()}
 
 
 def _with_layers(graph: GraphModule, example_inputs: Sequence[Any]) -> tuple[GraphModule, tuple[Any, ...]]:
