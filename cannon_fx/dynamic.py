@@ -11,7 +11,7 @@ import sympy
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 from torch.utils._pytree import tree_leaves, tree_map
 
 from cannon_fx.capture import arguments_for, check_parameters, export
@@ -71,34 +71,38 @@ def capture_dynamic(
     one = arguments_for(model, example_inputs, batch_dim)
     # torch.export takes a size of 1 for a constant.
     program = export(model, arguments_for(model, example_inputs, batch_dim, samples=2), dynamic_shapes)
-    batch = None if batch_dim is None else _first_tensor(program).shape[batch_dim]
-    if isinstance(batch, int):  # the batch stays closed
-        program, batch = export(model, one, dynamic_shapes), None
-    symbol = batch.node.expr if batch is not None else None
-    example = {name: size for name, size in _example(program, one).items() if name != symbol}
-    if not example and symbol is None:
+    batch = _batch(program, batch_dim)
+    if batch is None:
+        program = export(model, one, dynamic_shapes)
+    example = {symbol: size for symbol, size in _example(program, one).items() if symbol != batch}
+    if not example and batch is None:
         raise CaptureError(
             f"no size of {type(model).__name__}'s inputs stays open with dynamic_shapes = {dynamic_shapes!r}. Mark "
             "one, as for torch.export.export, or leave dynamic_shapes out."
         )
-    return DynamicProgram(program, one, example, symbol)
+    return DynamicProgram(program, one, example, batch)
 
 
-def _inputs(program: ExportedProgram) -> list[Node]:
-    named = {node.name: node for node in program.graph.nodes}
-    return [named[name] for name in program.graph_signature.user_inputs if isinstance(name, str)]
+def _inputs(program: ExportedProgram) -> list[Tensor]:
+    """The tensors among them."""
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    inputs = [values[name] for name in program.graph_signature.user_inputs if isinstance(name, str)]
+    return [value for value in inputs if isinstance(value, Tensor)]
 
 
-def _first_tensor(program: ExportedProgram) -> Tensor:
-    return next(node.meta["val"] for node in _inputs(program) if isinstance(node.meta["val"], Tensor))
+def _batch(program: ExportedProgram, batch_dim: int | None) -> sympy.Symbol | None:
+    """The symbol of the batch; None where it is closed."""
+    if batch_dim is None or not (inputs := _inputs(program)):
+        return None
+    size = inputs[0].shape[batch_dim]
+    return None if isinstance(size, int) else size.node.expr
 
 
 def _example(program: ExportedProgram, arguments: Arguments) -> dict[sympy.Symbol, int]:
     """The value of every symbol in the arguments' shapes."""
     given = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
-    values = [node.meta["val"] for node in _inputs(program) if isinstance(node.meta["val"], Tensor)]
     found: dict[sympy.Symbol, int] = {}
-    for tensor, value in zip(given, values, strict=True):
+    for tensor, value in zip(given, _inputs(program), strict=True):
         for size, open_size in zip(tensor.shape, value.shape, strict=True):
             if not isinstance(open_size, int):
                 expression = open_size.node.expr  # a symbol, or one times a number
