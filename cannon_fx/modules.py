@@ -7,6 +7,7 @@ before the swap, and code that reads `.weight` keep working.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from cannon_fx.kernels import decompositions as decompositions  # registers what
 from cannon_fx.kernels.choice import Choice, choose
 from cannon_fx.kernels.functional import block_sparse_conv2d, block_sparse_linear
 from cannon_fx.kernels.pattern import BlockPattern
-from cannon_fx.kernels.reference import masked_weight
+from cannon_fx.kernels.reference import mask_factor, masked_weight
 from cannon_fx.layer import Layer
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,9 @@ class BlockSparse(nn.Module):
 
     pattern: BlockPattern
     mask: Tensor
+    """The kept weights, bool [out, in]"""
+    factor: Tensor
+    """The mask as what masked_weight takes: made once, since a small network's steps would notice"""
     positions: int
     called: bool
     """False where another module reads the weight, and this one's forward does not run"""
@@ -55,7 +59,8 @@ class BlockSparse(nn.Module):
         """`module` itself, which becomes block-sparse with nothing cut; whoever refers to it keeps doing so."""
         object.__setattr__(module, "__class__", cls)
         assert isinstance(module, cls)
-        module.register_buffer("mask", torch.empty(0, dtype=torch.bool), persistent=False)
+        for name in ("mask", "factor"):
+            module.register_buffer(name, torch.empty(0, dtype=torch.bool), persistent=False)
         module.positions, module.called, module.hooked = layer.positions, layer.called, (None,)
         module._set(pattern_of(layer))
         module._hook()
@@ -75,6 +80,7 @@ class BlockSparse(nn.Module):
 
     def _set(self, pattern: BlockPattern) -> None:
         self.pattern, self.mask = pattern, pattern.spread(pattern.keep).to(self.weight.device)
+        self.factor = mask_factor(self.mask, self.matrix(self.weight))
         self.dense, self.zeroed = bool(pattern.keep.all()), (None, 0)
         self._choose()
 
@@ -82,8 +88,9 @@ class BlockSparse(nn.Module):
         if not self.called:
             self.choice = Choice(False, "dense: another module reads its weight")
             return
-        macs = self.weight.numel() * self.positions
-        self.choice = choose(self.pattern, macs, self.weight.device, self.weight.dtype)
+        weight = self.weight
+        taps, macs = math.prod(weight.shape[2:]), weight.numel() * self.positions
+        self.choice = choose(self.pattern, taps, macs, weight.device, weight.dtype)
         if self.choice.sparse:
             self.pattern.lists(self.weight.device)  # made here, not while a compiler traces
         log.debug("%s: %s", type(self).__name__, self.choice.why)
@@ -116,10 +123,10 @@ class BlockSparse(nn.Module):
             weight, version = self.zeroed
             if self.weight is weight and self.weight._version == version:
                 return self.matrix(self.weight)
-        return masked_weight(self.matrix(self.weight), self.mask)
+        return masked_weight(self.matrix(self.weight), self.factor)
 
     def _masked_gradient(self, gradient: Tensor) -> Tensor:
-        return gradient if self.dense else self.matrix(masked_weight(self.matrix(gradient), self.mask))
+        return gradient if self.dense else self.matrix(masked_weight(self.matrix(gradient), self.factor))
 
     @torch.no_grad()
     def cut(self, keep: Tensor) -> None:

@@ -19,7 +19,7 @@ def dense_weight(weight: Tensor, block_of: Tensor, sizes: Sequence[int], taps: S
     """The weight that counts, [out, in, *taps], of either storage; `block_of` and `sizes` as in ops.py."""
     if weight.dim() == len(taps) + 3:
         return unpack_blocks(weight, block_of, sizes)
-    kept = weight.new_ones(block_of.shape[0], *sizes[2:])
+    kept = weight.new_ones(block_of.shape[0], *sizes[2:], dtype=torch.bool)
     return masked_weight(weight, unpack_blocks(kept, block_of, sizes))
 
 

@@ -275,10 +275,9 @@ def pickled(model: nn.Module) -> nn.Module:
 
 def from_meta(model: nn.Module) -> nn.Module:
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    mask = model[0].inner.mask.clone()
     model = copy.deepcopy(model).to("meta").to_empty(device="cpu")
     model.load_state_dict(state)
-    model[0].inner.mask = mask  # not in the state
+    model[0].inner.cut(model[0].inner.pattern.keep)  # masks are not in the state
     return model
 
 
