@@ -41,6 +41,7 @@ setup(
     extras_require={
         "compare": ["torch-pruning"],
         "study": ["optuna>=4.2"],
+        "onnx": ["onnx", "onnxscript", "onnxruntime", "onnx2torch"],
         "dev": ["optuna>=4.2", "pytest", "pytest-xdist", "hypothesis", "ruff", "mypy"],
     },
     entry_points={

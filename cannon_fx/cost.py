@@ -147,7 +147,7 @@ def cost(plan: Plan, keep: Keep, latency_model: LatencyModel = "analytic") -> Co
         phases=phases,
         communication=communicate(transfers, len(phases), plan.placed(), plan.chip, latency_model),
         keep=keep,
-        density=kept / weights,
+        density=kept / weights if weights else 1.0,
     )
 
 
