@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from cannon_fx.hw.errors import ChipError
     from cannon_fx.loading import load
     from cannon_fx.plans import Plan
-    from cannon_fx.train.retrain import Training, retrain
+    from cannon_fx.train.retrain import retrain
+    from cannon_fx.train.training import Training
 
 # Imported when first asked for: the command line and the hardware model need no torch.
 _HOME = {
@@ -30,7 +31,7 @@ _HOME = {
     "explain": "explaining",
     "load": "loading",
     "Plan": "plans",
-    "Training": "train.retrain",
+    "Training": "train.training",
     "retrain": "train.retrain",
 }
 

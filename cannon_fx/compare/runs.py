@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import fcntl
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from cannon_fx.atomic import atomic_write_text
+from cannon_fx.checkpoint import CHECKPOINT, CONFIG, REPORT
 from cannon_fx.compare.config import CompareConfig, Job
 from cannon_fx.compare.rows import Outcome
 from cannon_fx.data import ImageData, load_data
 from cannon_fx.errors import InfeasibleError, RunError
 from cannon_fx.report import write_report
-from cannon_fx.run import CHECKPOINT, CONFIG, Run
+from cannon_fx.run import Run
 from cannon_fx.train.baselines.filters import torch_pruning
-from cannon_fx.train.retrain import Epoch
+from cannon_fx.train.ranks import first, rank
 from cannon_fx.train.start import RANKING
+from cannon_fx.train.training import Epoch
 
-REPORT, REFUSED = "report.json", "refused.json"
+REFUSED = "refused.json"
+
+WAIT_SECONDS = 1.0
+"""Between two looks whether another process is done with a run."""
 
 Watcher = Callable[[str, str, Epoch], None]
-"""Told the job's name, how far the comparison is, and the epoch."""
+"""Told the job's name, how far the comparison is, and the epoch; by rank 0."""
 
 
 def open_folder(config: CompareConfig, folder: Path) -> None:
@@ -49,10 +55,13 @@ def open_folder(config: CompareConfig, folder: Path) -> None:
         ) from error
 
 
-def execute(config: CompareConfig, folder: Path, command: str, watch: Watcher) -> list[Outcome]:
+def execute(
+    config: CompareConfig, folder: Path, command: str, watch: Watcher, checkpoint_seconds: float = 60.0
+) -> list[Outcome]:
     """Does what is left to do in `folder` and returns all outcomes.
 
-    Several processes may do so at once: each takes what no other is at, and waits at the end for the others.
+    Several processes may do so at once: each takes what no other is at, and waits at the end for the others. The
+    processes of one torchrun take the same, and divide its batches.
     """
     bases, jobs = list(config.bases().values()), list(config.jobs(folder))
     data, total = cache(partial(load_data, config.data)), len(bases) + len(jobs)
@@ -60,23 +69,29 @@ def execute(config: CompareConfig, folder: Path, command: str, watch: Watcher) -
         for wait in (False, True):
             for number, job in enumerate(part, start=1 if part is bases else len(bases) + 1):
                 with _claimed(folder / job.name, wait) as claimed:
-                    if claimed and finished(job, folder) is None:
-                        _run(job, folder, command, data(), partial(watch, job.name, f"{number}/{total}"))
+                    if claimed and first(partial(finished, job, folder)) is None:
+                        listen = partial(watch, job.name, f"{number}/{total}")
+                        _run(job, folder, command, data(), listen, checkpoint_seconds)
     return [Outcome(job.config, record) for job in jobs if (record := finished(job, folder)) is not None]
 
 
 @contextmanager
 def _claimed(folder: Path, wait: bool) -> Iterator[bool]:
-    """Whether this process has `folder` to itself for the time of the with block. A killed process lets go."""
+    """Whether these processes have `folder` to themselves for the time of the with block. When killed they let go."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            claimed = False
-        else:
-            claimed = True
+        while not (claimed := first(partial(_lock, lock))) and wait:
+            time.sleep(WAIT_SECONDS)
         yield claimed
+
+
+def _lock(file: IO[str]) -> bool:
+    """Whether no other holds it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def finished(job: Job, folder: Path) -> dict[str, Any] | None:
@@ -88,17 +103,31 @@ def finished(job: Job, folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _run(job: Job, folder: Path, command: str, data: ImageData, listen: Callable[[Epoch], None]) -> None:
+def _run(
+    job: Job, folder: Path, command: str, data: ImageData, listen: Callable[[Epoch], None], checkpoint_seconds: float
+) -> None:
     own = folder / job.name
+
+    def tell(_: object, epoch: Epoch) -> None:
+        if rank() == 0:
+            listen(epoch)
+
+    def refuse(reason: str) -> None:
+        atomic_write_text(own / REFUSED, json.dumps({"refused": reason}) + "\n")
+
+    def finish(record: dict[str, Any]) -> None:
+        write_report(record, own)
+        (own / CHECKPOINT).unlink()
+
     try:
         run = Run(job.config, command, data)
-        if (own / CHECKPOINT).exists():
+        if first(lambda: (own / CHECKPOINT).exists()):
             run.resume(own)
         else:
-            atomic_write_text(own / CONFIG, job.config.toml())
-        record = run.execute(own, lambda _, epoch: listen(epoch))
+            first(lambda: atomic_write_text(own / CONFIG, job.config.toml()))
+        record = run.execute(own, tell, checkpoint_seconds)
     except InfeasibleError as error:
-        atomic_write_text(own / REFUSED, json.dumps({"refused": str(error)}) + "\n")
-        return
-    write_report(record, own)
-    (own / CHECKPOINT).unlink()
+        reason = str(error)
+        first(lambda: refuse(reason))
+    else:
+        first(lambda: finish(record))

@@ -1,11 +1,9 @@
-"""The descent to the budget, in the ready-made loop and in two lines of someone's own, and its resumption."""
+"""The descent to the budget, in the ready-made loop and in two lines of someone's own."""
 
 from __future__ import annotations
 
 import copy
-import io
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from cannon_fx import InfeasibleError, MappingError, RunError, apply_cannon, retrain
-from cannon_fx.train.retrain import Training, evaluate
+from cannon_fx.train.evaluate import evaluate
+from cannon_fx.train.training import Training
 
 Batch = list[tuple[Tensor, Tensor]]
 CHIP: dict[str, Any] = {"chip": "demo-32nm", "group_size": 2}
@@ -78,34 +77,6 @@ def test_the_penalty_shrinks_what_has_to_go_next(network: nn.Module, image: Tens
         shrunk += share[late[name] & ~kept].tolist()
         stayed += share[kept].tolist()
     assert np.mean(shrunk) < 0.9 * np.mean(stayed)
-
-
-@pytest.mark.parametrize("stop", [1, 3, 6])
-def test_resumed_training_ends_bit_equal(
-    make_network: Callable[[], nn.Module], image: Tensor, batches: Batch, stop: int
-) -> None:
-    def training() -> tuple[nn.Module, Training]:
-        network = nn.Sequential(make_network(), nn.Dropout(0.1))
-        plan = apply_cannon(network, image, **CHIP)
-        torch.manual_seed(5)
-        return network, Training(
-            network, batches, batches, epochs=8, start=lambda steps: plan.set_budget("energy/2", steps)
-        )
-
-    straight, whole = training()
-    rows = list(whole)
-    _, first = training()
-    for _ in range(stop):
-        first.run_epoch()
-    buffer = io.BytesIO()
-    torch.save(first.state_dict(), buffer)
-    torch.manual_seed(99)
-    resumed, second = training()
-    second.load_state_dict(torch.load(io.BytesIO(buffer.getvalue()), weights_only=True))
-    rest = list(second)
-    for key, value in straight.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[key]), key
-    assert [(r.loss, r.accuracy, r.energy_pj) for r in rest] == [(r.loss, r.accuracy, r.energy_pj) for r in rows[stop:]]
 
 
 def test_infeasible_budget_is_refused_before_anything_changes(
