@@ -233,14 +233,15 @@ def test_killed_at_any_step_and_resumed_it_ends_the_same(
 
     monkeypatch.setattr(Checkpoints, "write", write_and_stop)
     assert cannon("optimize", *words, "--out", "straight") == 0
-    weights = (tmp_path / "straight" / "weights.safetensors").read_bytes()
+    weights = safetensors.torch.load_file(tmp_path / "straight" / "weights.safetensors")
     assert count == 5 * 6
     for kill in (3, 18, 23, 30):  # in base, at the end of dense, in cannon, at the end
         count, folder = 0, f"stopped{kill}"
         assert cannon("optimize", *words, "--out", folder) == 2
         assert cannon("optimize", *words, "--out", folder, "--resume") == 0
         assert timeless(tmp_path / folder) == timeless(tmp_path / "straight")
-        assert (tmp_path / folder / "weights.safetensors").read_bytes() == weights
+        resumed = safetensors.torch.load_file(tmp_path / folder / "weights.safetensors")
+        assert all(torch.equal(resumed[key], weights[key]) for key in resumed.keys() | weights.keys())
 
 
 def test_killed_before_the_first_checkpoint_it_begins_again(
