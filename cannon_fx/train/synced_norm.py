@@ -7,12 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from cannon_fx.train.ranks import ranks, summed
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes, with its gradient: what each process's loss gains by it, together."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return summed(values.clone())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return summed(gradients[0].clone(memory_format=torch.contiguous_format))
 
 
 class SyncedNorm(nn.modules.batchnorm._BatchNorm):
@@ -25,9 +37,9 @@ class SyncedNorm(nn.modules.batchnorm._BatchNorm):
         x = input.to(torch.promote_types(input.dtype, torch.float32))
         over, shape = [d for d in range(x.dim()) if d != 1], [1, -1, *[1] * (x.dim() - 2)]
         count = summed(torch.tensor(x.numel() / x.shape[1], dtype=x.dtype, device=x.device))
-        mean = all_reduce(x.sum(over)) / count
+        mean = _Sum.apply(x.sum(over)) / count
         centred = x - mean.view(shape)
-        variance = all_reduce(centred.square().sum(over)) / count
+        variance = _Sum.apply(centred.square().sum(over)) / count
         self._track(mean, variance * count / (count - 1))
         y = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
