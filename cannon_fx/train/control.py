@@ -16,6 +16,7 @@ from cannon_fx.plans import Keep, Plan
 from cannon_fx.train.budget import Budget, measure
 from cannon_fx.train.landing import Importance, Pricing, check_feasible, land, price_list
 from cannon_fx.train.penalty import Penalty, effective_rate
+from cannon_fx.train.ranks import first
 
 UPDATES = 50
 """Updates of masks, prices and strength over the whole descent."""
@@ -33,7 +34,8 @@ class BudgetControl:
     At every update the knapsack lands on the target of that moment, which falls geometrically (a tenth less is
     as hard at any size). In between, the penalty shrinks what will have to go next. Its strength is the
     multiplier of the constraint "cost <= target, one horizon ahead", solved anew at every update.
-    Raises InfeasibleError when no masks meet the budget, RunError when there is no step or a layer is frozen.
+    The processes of torch.distributed, if there are several, all take rank 0's decisions.
+    Raises InfeasibleError when no masks meet the budget, RunError without steps or with a frozen or sharded layer.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class BudgetControl:
                 f"layer {frozen[0]!r} is frozen (requires_grad is False), so nobody can tell which of its connections "
                 "matter. Unfreeze it, or leave it out with ignore when you call apply_cannon."
             )
+        self._check_whole()
         dense = cost(plan, plan.full())
         self.dense, self.limit = self._measure(dense), budget.limit(dense)
         check_feasible(plan, budget.metric, self.limit)
@@ -76,6 +79,7 @@ class BudgetControl:
 
     def step_(self, optimizer: Optimizer) -> None:
         """To be called after `optimizer.step()`, before the gradients are cleared."""
+        self._check_whole()
         if not self.landed:
             self._observe()
             self.penalty.shrink_(optimizer)
@@ -84,6 +88,14 @@ class BudgetControl:
                 self._update(optimizer)
         for module in self.modules.values():
             module.zero_cut_()
+
+    def _check_whole(self) -> None:
+        for name, module in self.modules.items():
+            if hasattr(module.weight, "device_mesh"):  # a DTensor; importing its class takes long
+                raise RunError(
+                    f"layer {name!r} is sharded: every process holds a part of its weight, and no connection's norm or "
+                    "importance can be told from a part. Use DistributedDataParallel instead of fully_shard."
+                )
 
     @torch.no_grad()
     def _observe(self) -> None:
@@ -101,12 +113,12 @@ class BudgetControl:
 
     def _update(self, optimizer: Optimizer) -> None:
         target = self._target(self.step)
-        keep = land(self.plan, self.prices, self._importance(), self.budget.metric, target)
+        keep = first(lambda: land(self.plan, self.prices, self._importance(), self.budget.metric, target))
         for name, module in self.modules.items():
             module.cut(torch.from_numpy(keep[name]))
         if not self.landed:
             self.penalty.reprice(keep)
-            self.penalty.strength = self._multiplier(keep, optimizer)
+            self.penalty.strength = first(lambda: self._multiplier(keep, optimizer))
 
     def _importance(self) -> Importance:
         alive = self.penalty.alive()

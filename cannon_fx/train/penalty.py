@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from cannon_fx.cost import Prices
 from cannon_fx.modules import BlockSparse
 from cannon_fx.plans import Keep, Plan
+from cannon_fx.train.ranks import agreed
 
 
 def effective_rate(group: dict[str, Any]) -> float:
@@ -39,7 +40,8 @@ class Penalty:
         self.plan, self.modules, self.prices = plan, modules, prices
         self.strength = 0.0
         self.factors: dict[str, Tensor] = {}
-        self.scale = {name: float(module.weight.detach().square().mean().sqrt()) for name, module in modules.items()}
+        scale = {name: float(module.weight.detach().square().mean().sqrt()) for name, module in modules.items()}
+        self.scale = agreed(scale)
         self.reprice(plan.full())
 
     def reprice(self, keep: Keep) -> None:
