@@ -2,8 +2,8 @@
 
 python benchmarks/overhead.py [--steps 3] [--out benchmarks/results/overhead.json]
 
-Plain steps, steps of the descent and steps of the fine-tuning take turns in one process. Memory is the peak of a process
-of its own for each. An update is what a step costs more when masks, prices and strength are decided anew.
+Plain steps, steps of the descent and steps of the fine-tuning take turns in one process. Memory is the peak of a
+process of its own for each. An update is what a step costs more when masks, prices and strength are decided anew.
 """
 
 from __future__ import annotations

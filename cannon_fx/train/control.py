@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.optim import Optimizer
 
 from cannon_fx.cost import Cost, cost
@@ -14,7 +15,7 @@ from cannon_fx.errors import RunError
 from cannon_fx.modules import BlockSparse
 from cannon_fx.plans import Keep, Plan
 from cannon_fx.train.budget import Budget, measure
-from cannon_fx.train.landing import Importance, Pricing, check_feasible, land, price_list
+from cannon_fx.train.landing import Pricing, check_feasible, land, price_list
 from cannon_fx.train.penalty import Penalty, effective_rate
 from cannon_fx.train.ranks import first
 
@@ -82,10 +83,11 @@ class BudgetControl:
         self._check_whole()
         if not self.landed:
             self._observe()
-            self.penalty.shrink_(optimizer)
+            norms = self.penalty.shrink_(optimizer)
             self.step += 1
             if self.landed or self.step % max(1, self.steps // UPDATES) == 0:
-                self._update(optimizer)
+                self._update(optimizer, {name: value.cpu().numpy() for name, value in norms.items()})
+                return
         for module in self.modules.values():
             module.zero_cut_()
 
@@ -111,25 +113,22 @@ class BudgetControl:
                 known = torch.where(torch.isfinite(change), change, self.taylor[name])
                 self.taylor[name].lerp_(known, MEMORY)
 
-    def _update(self, optimizer: Optimizer) -> None:
+    def _update(self, optimizer: Optimizer, norms: Mapping[str, NDArray[np.float32]]) -> None:
         target = self._target(self.step)
-        keep = first(lambda: land(self.plan, self.prices, self._importance(), self.budget.metric, target))
+        importance = {name: value.double().cpu().numpy() * (norms[name] > 0) for name, value in self.taylor.items()}
+        keep = first(lambda: land(self.plan, self.prices, importance, self.budget.metric, target))
         for name, module in self.modules.items():
             module.cut(torch.from_numpy(keep[name]))
         if not self.landed:
             self.penalty.reprice(keep)
-            self.penalty.strength = first(lambda: self._multiplier(keep, optimizer))
-
-    def _importance(self) -> Importance:
-        alive = self.penalty.alive()
-        return {name: value.double().cpu().numpy() * alive[name] for name, value in self.taylor.items()}
+            self.penalty.strength = first(lambda: self._multiplier(keep, norms, optimizer))
 
     def _target(self, step: float) -> float:
         if self.dense == 0:  # a chip whose energies are zero
             return 0.0
         return self.dense * (self.limit / self.dense) ** min(1.0, step / self.steps)
 
-    def _multiplier(self, keep: Keep, optimizer: Optimizer) -> float:
+    def _multiplier(self, keep: Keep, norms: Mapping[str, NDArray[np.float32]], optimizer: Optimizer) -> float:
         """The strength under which the penalty alone would meet the target one horizon ahead.
 
         Alone, it takes norm / (rate x strength x factor) steps to bring a connection to zero, so those with the
@@ -138,7 +137,7 @@ class BudgetControl:
         horizon = max(1.0, HORIZON * self.steps)
         target = self._target(self.step + horizon)
         lasting = {
-            name: (self.penalty.norms(name) / self.penalty.factors[name].clamp_min(1e-30)).cpu().numpy() * keep[name]
+            name: norms[name] / self.penalty.factors[name].clamp_min(1e-30).cpu().numpy() * keep[name]
             for name in self.modules
         }
         ordered = np.unique(np.concatenate([values.ravel() for values in lasting.values()]))

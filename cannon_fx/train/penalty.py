@@ -67,16 +67,22 @@ class Penalty:
         return self.strength * torch.stack([(self.factors[n] * self.norms(n)).sum() for n in self.modules]).sum()
 
     @torch.no_grad()
-    def shrink_(self, optimizer: Optimizer) -> None:
-        """The proximal step of P, with each weight's own learning rate; weights not in `optimizer` stay."""
+    def shrink_(self, optimizer: Optimizer) -> dict[str, Tensor]:
+        """The proximal step of P, with each weight's own learning rate; weights not in `optimizer` stay.
+
+        Returns the norms afterwards.
+        """
         rate = {id(p): effective_rate(group) for group in optimizer.param_groups for p in group["params"]}
+        norms = {name: self.norms(name) for name in self.modules}
         for name, module in self.modules.items():
             if id(module.weight) not in rate:
                 continue
             threshold = rate[id(module.weight)] * self.strength * self.factors[name]
-            remaining = (1 - threshold / self.norms(name).clamp_min(1e-30)).clamp_min(0)
+            remaining = (1 - threshold / norms[name].clamp_min(1e-30)).clamp_min(0)
+            norms[name] *= remaining
             spread = module.pattern.spread(remaining).to(module.weight.dtype)
             module.matrix(module.weight).mul_(spread.view(*spread.shape, *(1,) * (module.weight.dim() - 2)))
+        return norms
 
     @torch.no_grad()
     def alive(self) -> Keep:

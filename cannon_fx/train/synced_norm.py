@@ -27,6 +27,11 @@ class _Sum(torch.autograd.Function):
         return summed(gradients[0].clone(memory_format=torch.contiguous_format))
 
 
+def _sum(values: Tensor) -> Tensor:
+    result: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
+    return result
+
+
 class SyncedNorm(nn.modules.batchnorm._BatchNorm):
     """Means and variances of all processes' samples together; with gradients through them."""
 
@@ -37,9 +42,9 @@ class SyncedNorm(nn.modules.batchnorm._BatchNorm):
         x = input.to(torch.promote_types(input.dtype, torch.float32))
         over, shape = [d for d in range(x.dim()) if d != 1], [1, -1, *[1] * (x.dim() - 2)]
         count = summed(torch.tensor(x.numel() / x.shape[1], dtype=x.dtype, device=x.device))
-        mean = _Sum.apply(x.sum(over)) / count
+        mean = _sum(x.sum(over)) / count
         centred = x - mean.view(shape)
-        variance = _Sum.apply(centred.square().sum(over)) / count
+        variance = _sum(centred.square().sum(over)) / count
         self._track(mean, variance * count / (count - 1))
         y = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
