@@ -1,14 +1,18 @@
-"""What does the retraining cost beside plain training? ResNet-18 for CIFAR, batch 128: time and memory of a step.
+"""What does the retraining cost beside plain training? ResNet-18 for CIFAR, batch 128, on siam-32nm.
 
-python benchmarks/overhead.py [--steps 3] [--out benchmarks/results/overhead.json]
+python benchmarks/overhead.py [--parts time memory updates] [--steps 3] [--out benchmarks/results/overhead.json]
 
-Plain steps, steps of the descent and steps of the fine-tuning take turns in one process. Memory is the peak of a
-process of its own for each. An update is what a step costs more when masks, prices and strength are decided anew.
+time: plain steps, steps of the descent and of the fine-tuning take turns in one process, in the order that turns round.
+memory: the peak of a process that takes two steps, one process for each; the compiler and its packages count. What is
+freed goes back at once (MALLOC_MMAP_THRESHOLD_), so that the peak is what is needed, not how glibc's heap is in pieces.
+updates: what the descent's step costs more when masks, prices and strength are decided anew.
+Parts that are not measured stay in the file as they are.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import resource
 import statistics
@@ -38,14 +42,18 @@ DESCENT = 100_000
 Step = Callable[[], float]
 
 
+Part = Literal["time", "memory", "updates"]
+
+
 @dataclass(frozen=True)
 class Options:
+    parts: tuple[Part, ...] = ("time", "memory", "updates")
     steps: int = 3
     batch: int = 128
-    updates: int = 5
+    updates: int = 9
     out: Path = Path(__file__).parent / "results" / "overhead.json"
     memory_of: Phase | None = None
-    """two steps of this phase, and this process's peak memory (used by the benchmark itself)"""
+    """this process's peak in two steps of a phase (used by the benchmark itself)"""
 
 
 def stepper(phase: Phase, batch: int) -> tuple[Step, Step | None]:
@@ -90,55 +98,80 @@ def stepper(phase: Phase, batch: int) -> tuple[Step, Step | None]:
     return step, update if phase == "descent" else None
 
 
-def peak_memory_mb(phase: Phase, batch: int) -> float:
-    """Of a process of its own."""
-    command = [sys.executable, __file__, "--memory-of", phase, "--batch", str(batch)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+def time_of_steps(options: Options) -> dict[str, Any]:
+    """Seconds; the ratios are medians over turns."""
+    steps = {phase: stepper(phase, options.batch)[0] for phase in PHASES}
+    seconds: dict[str, list[float]] = {phase: [] for phase in PHASES}
+    for turn in range(options.steps + 1):
+        for phase in PHASES if turn % 2 else reversed(PHASES):
+            taken = steps[phase]()
+            if turn:  # the first warms up
+                seconds[phase].append(taken)
+    return {
+        phase: {
+            "step_seconds": seconds[phase],
+            "of_plain": statistics.median(a / b for a, b in zip(seconds[phase], seconds["plain"], strict=True)),
+        }
+        for phase in PHASES
+    }
+
+
+def memory_of_steps(options: Options) -> dict[str, Any]:
+    """MB, in a process for each phase."""
+    peak_mb = {}
+    for phase in PHASES:
+        command = [sys.executable, __file__, "--memory-of", phase, "--batch", str(options.batch)]
+        environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+        peak_mb[phase] = float(done.stdout.splitlines()[-1])
+    return {phase: {"peak_mb": peak, "of_plain": peak / peak_mb["plain"]} for phase, peak in peak_mb.items()}
+
+
+def time_of_updates(options: Options) -> dict[str, Any]:
+    """Milliseconds."""
+    update = stepper("descent", 1)[1]
+    assert update
+    taken = [1e3 * update() for _ in range(options.updates + 1)][1:]
+    return {"update_ms": taken, "median_ms": statistics.median(taken)}
+
+
+MEASURE: dict[Part, Callable[[Options], dict[str, Any]]] = {
+    "time": time_of_steps,
+    "memory": memory_of_steps,
+    "updates": time_of_updates,
+}
+
+
+def show(found: dict[str, Any]) -> None:
+    """As tables."""
+    console = Console()
+    for part in ("time", "memory"):
+        if rows := found.get(part):
+            names = [name for name in rows["plain"] if name != "step_seconds"]
+            table = Table(part, *names)
+            for phase in PHASES:
+                table.add_row(phase, *(f"{rows[phase][name]:.3f}" for name in names))
+            console.print(table)
+    if "updates" in found:
+        console.print(f"an update of masks, prices and strength: {found['updates']['median_ms']:.1f} ms")
 
 
 def main(options: Options) -> None:
     if options.memory_of:
         step, _ = stepper(options.memory_of, options.batch)
         step(), step()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}")
         return
-    steps = {phase: stepper(phase, options.batch) for phase in PHASES}
-    update = steps["descent"][1]
-    assert update
-    updates_ms = [1e3 * update() for _ in range(options.updates)]
-    seconds: dict[str, list[float]] = {phase: [] for phase in PHASES}
-    for turn in range(options.steps + 1):
-        for phase in PHASES if turn % 2 else reversed(PHASES):
-            taken = steps[phase][0]()
-            if turn:  # the first warms up
-                seconds[phase].append(taken)
-    del steps
-    rows: list[dict[str, Any]] = []
-    for phase in PHASES:
-        row: dict[str, Any] = {"phase": phase, "step_seconds": statistics.median(seconds[phase]), "all": seconds[phase]}
-        row["peak_memory_mb"] = peak_memory_mb(phase, options.batch)
-        plain = rows[0] if rows else row
-        row["time_ratio"] = statistics.median(a / b for a, b in zip(seconds[phase], seconds["plain"], strict=True))
-        row["memory_ratio"] = row["peak_memory_mb"] / plain["peak_memory_mb"]
-        rows.append(row)
-    table = Table("phase", "s per step", "of plain", "peak MB", "of plain", title="ResNet-18, 32x32")
-    for row in rows:
-        table.add_row(
-            row["phase"],
-            *(f"{row[key]:.3f}" for key in ("step_seconds", "time_ratio")),
-            *(f"{row[key]:.3f}" for key in ("peak_memory_mb", "memory_ratio")),
-        )
-    Console().print(table, f"update of masks, prices and strength: {statistics.median(updates_ms):.1f} ms")
-    result = {
-        "schema": 1,
-        "command": f"python benchmarks/overhead.py --steps {options.steps} --batch {options.batch}",
-        "device": f"cpu, {torch.get_num_threads()} threads, {platform.machine()}",
-        "torch": torch.__version__,
-        "rows": rows,
-        "updates_ms": updates_ms,
-    }
+    found = json.loads(options.out.read_text("utf-8")) if options.out.exists() else {"schema": 1}
+    for part in options.parts:
+        found[part] = MEASURE[part](options) | {
+            "command": f"python benchmarks/overhead.py --parts {part} --steps {options.steps} --batch {options.batch}",
+            "device": f"cpu, {torch.get_num_threads()} threads, {platform.machine()}",
+            "torch": torch.__version__,
+        }
+    show(found)
     options.out.parent.mkdir(exist_ok=True)
-    atomic_write_text(options.out, json.dumps(result, indent=1) + "\n")
+    atomic_write_text(options.out, json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
