@@ -30,6 +30,11 @@ def run(folder: Path, *words: str) -> str:
     return done.stderr
 
 
+def children(process: int) -> list[int]:
+    """Of torchrun: the processes of the run."""
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
 def report(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "report.json").read_text())
     for row in [*found["history"], *found["methods"].values()]:
@@ -40,11 +45,12 @@ def report(folder: Path) -> dict[str, Any]:
 def test_optimize_killed_and_resumed(tmp_path: Path) -> None:
     """Bit-equal to the run that was not killed, and to rounding the network that one process trains."""
     run(tmp_path, *TORCHRUN, *OPTIMIZE, "--out", "straight")
-    killed = subprocess.Popen([*TORCHRUN, *OPTIMIZE, "--out", "killed"], cwd=tmp_path, start_new_session=True)
+    killed = subprocess.Popen([*TORCHRUN, *OPTIMIZE, "--out", "killed"], cwd=tmp_path)
     while not (tmp_path / "killed" / "checkpoint.pt").exists():
         assert killed.poll() is None
         time.sleep(0.01)
-    os.killpg(killed.pid, signal.SIGKILL)
+    for process in (killed.pid, *children(killed.pid)):
+        os.kill(process, signal.SIGKILL)
     killed.wait()
     run(tmp_path, *TORCHRUN, *OPTIMIZE, "--out", "killed", "--resume")
     run(tmp_path, *ALONE, *OPTIMIZE, "--out", "alone")
@@ -63,18 +69,8 @@ def test_optimize_killed_and_resumed(tmp_path: Path) -> None:
 
 
 def test_compare_and_a_mistake(tmp_path: Path) -> None:
-    words = [
-        "compare",
-        "--methods",
-        "dense",
-        "block-magnitude",
-        "--budgets",
-        "energy/2",
-        "energy/900",
-        "--order",
-        "snake",
-    ]
-    words += ["--dense-epochs", "1", "--epochs", "2", "--batch-size", "400", "--out", "here"]
+    words = ["compare", "--methods", "dense", "block-magnitude", "--budgets", "energy/2", "energy/900"]
+    words += ["--order", "snake", "--dense-epochs", "2", "--epochs", "2", "--batch-size", "400", "--out", "here"]
     run(tmp_path, *TORCHRUN, *words)
     record = json.loads((tmp_path / "here" / "compare.json").read_text())
     assert [row["method"] for row in record["runs"]] == ["dense", "block-magnitude"]

@@ -23,6 +23,7 @@ from cannon_fx.train.baselines.magnitude import MagnitudeControl
 from cannon_fx.train.budget import Budget
 from cannon_fx.train.ranks import first, rank, ranks
 from cannon_fx.train.training import Training
+from cannon_fx.wrappers import unwrapped
 
 CHIP: dict[str, Any] = {"chip": "demo-32nm", "group_size": 8}
 SAMPLE = torch.zeros(1, 1, 8, 8)
@@ -37,7 +38,7 @@ def batches(dtype: torch.dtype = torch.float64) -> list[tuple[Tensor, Tensor]]:
     return list(zip(images.to(dtype).split(20), labels.split(20), strict=True))
 
 
-def made(method: str, dtype: torch.dtype = torch.float64, **options: Any) -> Training:
+def made(method: str, dtype: torch.dtype = torch.float64, wrap: bool = False, **options: Any) -> Training:
     """Three epochs to half of the energy."""
     torch.manual_seed(0)
     network = digits_net().to(dtype)
@@ -49,8 +50,8 @@ def made(method: str, dtype: torch.dtype = torch.float64, **options: Any) -> Tra
             return plan.set_budget(budget, steps)
         return MagnitudeControl(plan, network, budget, steps, "connection")
 
-    data = batches(dtype)
-    return Training(network, data, data, epochs=3, start=start, learning_rate=0.01, **options)
+    data, model = batches(dtype), DistributedDataParallel(network) if wrap and ranks() > 1 else network
+    return Training(model, data, data, epochs=3, start=start, learning_rate=0.01, **options)
 
 
 def trained(*arguments: Any, **options: Any) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def trained(*arguments: Any, **options: Any) -> dict[str, Any]:
     return {
         "rows": [(row.loss, row.accuracy, row.energy_pj) for row in rows],
         "dense": made("cannon").control.cost().energy_pj,
-        "weights": dict(training.model.state_dict()),
+        "weights": dict(unwrapped(training.model).state_dict()),
     }
 
 
@@ -131,6 +132,7 @@ TRAININGS: dict[str, Callable[[], dict[str, Any]]] = {
     "cannon": lambda: trained("cannon"),
     "in parts": lambda: trained("cannon", accumulate=3),
     "magnitude": lambda: trained("connection"),
+    "wrapped": lambda: trained("cannon", wrap=True, accumulate=2),
     "bfloat16 in parts": lambda: trained("cannon", torch.float32, accumulate=2, bfloat16=True),
 }
 
@@ -170,7 +172,7 @@ def assert_same(weights: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     assert all(torch.equal(weights[key], other[key]) for key in weights.keys() | other.keys())
 
 
-@pytest.mark.parametrize("name", ["cannon", "in parts", "magnitude"])
+@pytest.mark.parametrize("name", ["cannon", "in parts", "magnitude", "wrapped"])
 def test_two_processes_train_the_network_that_one_does(two: list[dict[str, Any]], name: str) -> None:
     """With batch norm, in float64: the same masks, the same weights up to rounding."""
     assert_same(two[0][name]["weights"], two[1][name]["weights"])

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from cannon_fx import RunError, apply_cannon
+from cannon_fx import RunError, apply_cannon, plan
+from cannon_fx.plans import Plan
+from cannon_fx.train.baselines.filters import FilterControl
 from cannon_fx.train.baselines.magnitude import MagnitudeControl
 from cannon_fx.train.budget import Budget
 from cannon_fx.train.training import Training
@@ -70,17 +72,23 @@ class Steps:
 Make = Callable[[], tuple[nn.Module, Training]]
 
 
-@pytest.fixture(params=["cannon", "unstructured", "plain"])
+@pytest.fixture(params=["cannon", "unstructured", "depgraph", "plain"])
 def make(request: pytest.FixtureRequest, make_network: Callable[[], nn.Module], image: Tensor, batches: Batch) -> Make:
     """Makes the same training of four epochs with four steps each, with dropout, at every call."""
 
+    if request.param == "depgraph":
+        pytest.importorskip("torch_pruning", reason="needs the extra cannon-fx[compare]")
+
+    def replan(network: nn.Module) -> Plan:
+        return plan(network, image, **CHIP)
+
     def training() -> tuple[nn.Module, Training]:
-        network = nn.Sequential(make_network(), nn.Dropout(0.1))
-        plan = apply_cannon(network, image, **CHIP)
-        budget = Budget.parse("energy/2")
+        network, budget = nn.Sequential(make_network(), nn.Dropout(0.1)), Budget.parse("energy/2")
+        found, limit = replan(network), replan(network).cost().energy_pj / 2
         start: Any = {
-            "cannon": lambda steps: plan.set_budget(budget, steps),
-            "unstructured": lambda steps: MagnitudeControl(plan, network, budget, steps, "weight"),
+            "cannon": lambda steps: apply_cannon(network, image, **CHIP).set_budget(budget, steps),
+            "unstructured": lambda steps: MagnitudeControl(found, network, budget, steps, "weight"),
+            "depgraph": lambda steps: FilterControl(network, replan, image, limit, budget, steps, "depgraph"),
             "plain": None,
         }[request.param]
         loader = DataLoader(Noisy(batches), batch_size=32, shuffle=True)
@@ -125,12 +133,12 @@ class NoNorm(nn.Module):
 
 def trained(network: nn.Module, image: Tensor, batches: Batch, **options: Any) -> tuple[dict[str, Any], list[Any]]:
     """Parameters, masks and losses after three epochs to half of the energy."""
-    plan = apply_cannon(network, image.to(next(network.parameters()).dtype), **CHIP)
+    found = apply_cannon(network, image.to(next(network.parameters()).dtype), **CHIP)
     training = Training(
-        network, batches, batches, epochs=3, start=lambda steps: plan.set_budget("energy/2", steps), **options
+        network, batches, batches, epochs=3, start=lambda steps: found.set_budget("energy/2", steps), **options
     )
     losses = [epoch.loss for epoch in training]
-    return {"weights": dict(network.state_dict()), "keep": plan.keep()}, losses
+    return {"weights": dict(network.state_dict()), "keep": found.keep()}, losses
 
 
 @pytest.mark.parametrize("parts", [2, 3, 5])
