@@ -31,8 +31,9 @@ def check_fit(model: nn.Module, plan: Plan, data: ImageData, config: RunConfig) 
         raise RunError(f"every parameter of {config.model} is frozen. Let some require a gradient.")
     last = len(data.train) % config.batch_size or config.batch_size
     smallest, normalised = last // config.accumulate, any(isinstance(m, _BatchNorm) for m in model.modules())
-    if smallest < ranks() or (normalised and smallest == 1):
-        norm = "; batch norm needs two images at a time" if normalised else ""
+    lonely = normalised and smallest == 1 and last < config.batch_size
+    if smallest < ranks() or lonely:
+        norm = "; batch norm cannot be trained on a single image" if lonely else ""
         raise RunError(
             f"batch_size {config.batch_size} leaves {last} of {len(data.train)} images for the last batch, too few for "
             f"{config.accumulate} x {ranks()} (accumulate x processes){norm}. Take another batch_size."

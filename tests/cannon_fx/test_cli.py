@@ -137,7 +137,10 @@ MISTAKES = {
     "folder name too long": (["--out", "x" * 300], "cannot make the output folder"),
     "chip too large": (["--chip", "large.toml"], "more than 65536 routers"),
     "port far away": (["--chip", "port.toml"], "noc.port"),
-    "learning rate that diverges": (["--learning-rate", "1e9", "--dense-epochs", "0"], "the loss became"),
+    "learning rate that diverges": (
+        ["--learning-rate", "1e9", "--dense-epochs", "0", "--checkpoint-seconds", "inf"],
+        "the loss became",
+    ),
     "model that is none": (["--model", "mynet:number", "--data", "digits"], "gave a int"),
     "model that raises": (["--model", "mynet:loud", "--data", "digits"], "KeyError: 'gone'"),
     "model that is not there": (["--model", "nowhere:net", "--data", "digits"], "No module named 'nowhere'"),
@@ -289,8 +292,9 @@ def test_config_is_toml_whatever_the_names() -> None:
 
 
 def test_ctrl_c_before_the_first_checkpoint_leaves_nothing(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "cannon_fx.cli", "optimize"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "cannon_fx.cli", "optimize", "--dense-epochs", "50", "--batch-size", "1"],
+        [*words, "--dense-epochs", "50", "--batch-size", "1", "--checkpoint-seconds", "inf"],
         cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     while not (tmp_path / "runs" / "demo" / "config.toml").exists():
