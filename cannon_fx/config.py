@@ -47,11 +47,13 @@ class RunConfig:
     hold_out: bool = False
     bfloat16: bool = False
     quantised: bool = False
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 2), ("dense_epochs", 0), ("batch_size", 1), ("group_size", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise RunError(f"{name} is {getattr(self, name)}: give at least {least}.")
+        least = {"epochs": 2, "dense_epochs": 0, "batch_size": 1, "accumulate": 1, "group_size": 1, "seed": 0}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise RunError(f"{name} is {getattr(self, name)}: give at least {value}.")
         if self.seed >= 2**63:
             raise RunError(f"seed is {self.seed}: give one below 2^63.")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):

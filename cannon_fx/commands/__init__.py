@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -14,7 +16,15 @@ T = TypeVar("T")
 
 def say(message: str) -> None:
     """A message on stderr, off the line of a progress bar or a ^C."""
-    sys.stderr.write(f"cannon: {message}\n")
+    rank = os.environ.get("RANK", "0")  # torchrun's
+    sys.stderr.write(f"cannon{'' if rank == '0' else f', process {rank}'}: {message}\n")
+
+
+def command_line(*left_out: str) -> str:
+    """The command as it was given, to be recorded and repeated."""
+    words = shlex.join(word for word in sys.argv[1:] if word not in left_out)
+    processes = os.environ.get("LOCAL_WORLD_SIZE", "1")  # torchrun's
+    return f"cannon {words}" if processes == "1" else f"torchrun --nproc-per-node {processes} -m cannon_fx {words}"
 
 
 def check_folder(option: str, path: Path | None) -> None:

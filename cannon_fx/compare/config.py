@@ -45,6 +45,7 @@ class CompareConfig:
     group_size: int
     order: PlacementOrder
     bfloat16: bool
+    accumulate: int
     device: str
 
     def __post_init__(self) -> None:
@@ -155,6 +156,7 @@ class CompareConfig:
             ignore=(),
             device=self.device,
             bfloat16=self.bfloat16,
+            accumulate=self.accumulate,
             seed=seed,
             base_weights=weights,
             hold_out=len(self.learning_rates) > 1,
