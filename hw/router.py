@@ -170,11 +170,11 @@ def _assignments(text: str, origin: str) -> list[tuple[str, str | int | float]]:
     bare = re.sub(r"//[^\n]*", "", text)
     statements = bare.split(";")
     if statements[-1].strip():
-        raise ChipError(f"router {origin!r}: {_beginning(statements[-1])!r} does not end with ';'. Write key = value;")
+        raise ChipError(f"router {origin!r}: {_beginning(statements[-1])!r} does not end with ';'. Write key = value; with the semicolon.")
     for statement in statements[:-1]:
         match = re.fullmatch(r"\s*([A-Za-z_][\w\-/.]*)\s*=\s*(\S+|\{.*\})\s*", statement, re.DOTALL)
         if match is None:
-            raise ChipError(f"router {origin!r}: cannot read {_beginning(statement)!r}. Write key = value;")
+            raise ChipError(f"router {origin!r}: cannot read {_beginning(statement)!r}. Write key = value; with the semicolon.")
         key, word = match.groups()
         value: str | int | float = word
         if re.fullmatch(r"-?\d+", word):

@@ -82,8 +82,11 @@ def _claimed(folder: Path, wait: bool) -> Iterator[bool]:
 def finished(job: Job, folder: Path) -> dict[str, Any] | None:
     """The record of a job that is done, with the key "refused" if its budget cannot be met."""
     for name in (REPORT, REFUSED):
-        if (folder / job.name / name).exists():
-            record: dict[str, Any] = json.loads((folder / job.name / name).read_text("utf-8"))
+        if (path := folder / job.name / name).exists():
+            try:
+                record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            except (OSError, ValueError, RecursionError) as error:
+                raise RunError(f"{str(path)!r} is damaged: {error}. Remove it, to do that run again.") from error
             return record
     return None
 

@@ -83,8 +83,8 @@ def _read(path: Path, chip: str) -> list[Row]:
         data: dict[str, Any] = json.loads(path.read_text("utf-8"))
         if data["schema"] != 1 or data["chip"] != chip:
             raise ValueError(f"schema {data['schema']}, chip {data['chip']}")
-        return list(data["rows"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [{"model": row["model"], "ok": row["ok"], **row} for row in data["rows"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(
             f"{str(path)!r} holds no zoo result for chip {chip} ({error}). Choose another file, or remove it."
         ) from error
