@@ -1,7 +1,8 @@
 """The Python in docs/ runs, page by page from top to bottom, and prints what the page says.
 
-A `text` block right below a piece of Python is what that piece prints; in a tutorial, one without prints nothing. A line that says "about" comes out of a
-training, whose roundings every CPU does differently: its numbers may differ by 2 %.
+A `text` block right below a piece of Python is what that piece prints; in a tutorial, a piece without one prints
+nothing. A line that says "about" comes out of a training, whose roundings every CPU does differently: its numbers may
+differ by 2 %.
 """
 
 from __future__ import annotations

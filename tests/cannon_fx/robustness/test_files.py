@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ from cannon_fx.zoo.lists import entries_of
 
 DATA = Path(__file__).parents[2] / "data"
 NASTY = [
-    "", "0", "-1", "1e999", "nan", "inf", "-0.5", "true", "null", '""', "[]", "{}", "x", "é", "\x00", "\n", ",", '"', "[",
-    "=", "9" * 5000, "[" * 5000, "{" * 5000, '{"a":' * 5000, "1" * 20, "0x" + "f" * 5000,
+    "", "0", "-1", "1e999", "nan", "inf", "-0.5", "true", "null", '""', "[]", "{}", "x", "é", "\x00", "\n", ",", '"',
+    "[", "=", "9" * 5000, "[" * 5000, "{" * 5000, '{"a":' * 5000, "1" * 20, "0x" + "f" * 5000,
 ]  # fmt: skip
 
 
@@ -48,11 +49,10 @@ def small_network() -> nn.Module:
 
 def saved_network() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """A plan and the weights, as a packed file holds them."""
-    import tempfile
-
     network = small_network()
     result = apply_cannon(network, torch.zeros(1, 1, 4, 4), chip="demo-32nm", group_size=4)
-    result.modules["3"].cut(torch.arange(result.modules["3"].pattern.keep.numel()).view_as(result.modules["3"].pattern.keep) % 2 == 0)
+    keep = result.modules["3"].pattern.keep
+    result.modules["3"].cut(torch.arange(keep.numel()).view_as(keep) % 2 == 0)
     with tempfile.TemporaryDirectory() as folder:
         path = result.save(folder, packed=True)
         with safetensors.safe_open(path, "pt") as file:
@@ -66,9 +66,19 @@ def archive() -> bytes:
     return out.getvalue()
 
 
-def read_table(path: Path, read: Callable[..., Any], *more: Any) -> None:
-    with torch.device("meta"):
-        TableNetwork(read(read_text(path), *more, origin=str(path)), str(path))
+def data_of(name: str) -> str:
+    """Of a file of the tests' data."""
+    return (DATA / name).read_text()
+
+
+def table(read: Callable[..., Any], *more: Any) -> Callable[[Path], object]:
+    """The reader of a table, and of the network that it describes."""
+
+    def read_network(path: Path) -> None:
+        with torch.device("meta"):
+            TableNetwork(read(read_text(path), *more, origin=str(path)), str(path))
+
+    return read_network
 
 
 PLAN, WEIGHTS = saved_network()
@@ -79,11 +89,11 @@ TEXTS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "SIAM trace": ("0 1 1\n3 2 5\n", lambda path: from_siam_trace(read_text(path), str(path))),
     "matrix": ("0 1\n2 0\n", lambda path: from_matrix(read_text(path), 2, str(path))),
     "router": ("num_vcs = 4; // VCs\nvc_buf_size = 8;\ntopology = mesh;\nk = 8;\n", Router.load),
-    "NeuroSim table": ((DATA / "exchange/NetWork_neurosim.csv").read_text(), lambda path: read_table(path, from_network_csv, "neurosim")),
-    "SIAM table": ((DATA / "exchange/NetWork_siam.csv").read_text(), lambda path: read_table(path, from_network_csv, "siam")),
-    "SCALE-Sim table": ((DATA / "exchange/scale_sim.csv").read_text(), lambda path: read_table(path, from_scale_sim)),
+    "NeuroSim table": (data_of("exchange/NetWork_neurosim.csv"), table(from_network_csv, "neurosim")),
+    "SIAM table": (data_of("exchange/NetWork_siam.csv"), table(from_network_csv, "siam")),
+    "SCALE-Sim table": (data_of("exchange/scale_sim.csv"), table(from_scale_sim)),
     "zoo list": ("torch.nn:Linear(4, 2) float[2,4] flag=True ids=int[2,3]<10\n", lambda path: entries_of(str(path))),
-}  # fmt: skip
+}
 
 
 def told_in_one_paragraph(read: Callable[[], object]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 
 from cannon_fx.cli import main
 from cannon_fx.errors import RunError
-from cannon_fx.run import Run
 
 COMMANDS = [
     "chips siam-32nm",
@@ -27,7 +25,7 @@ COMMANDS = [
     "simulate --matrix matrix.csv --mesh 2x1 --package-cycles 1 --export siam:out.txt",
     "sweep --vary noc.flit_bits=16,32 link_mm=1:2:3 --csv out.csv",
     "sweep --vary chip=siam-32nm,isaac noc.flit_bits=16:64:4 --plot out.svg",
-    "optimize --data digits --budget energy/3 --epochs 2 --batch-size 64 --learning-rate 0.05 --seed 0 --device cpu --out o",
+    "optimize --budget energy/3 --epochs 2 --batch-size 64 --learning-rate 0.05 --seed 0 --device cpu --out o",
     "optimize --model cannon_fx.networks:digits_net --base-weights w.pt --data npz:data.npz --methods dense",
     "compare --networks cannon_fx.networks:digits_net --chips demo-32nm --budgets energy/3 --seeds 1 --out c",
     "compare --config config.toml",
@@ -39,10 +37,11 @@ FILES = {
     "table.csv": "8,8,3,3,3,8,1,0\n4,4,8,3,3,8,1,0\n1,1,32,1,1,10,0,0\n",
 }
 WORDS = [
-    "", " ", "-", "--", "-x", "é", "\udce9", "0", "-1", "nan", "inf", "1e999", "9" * 30, "9" * 5000, "x" * 5000, "a\nb", "[", "re:(",
-    "re:", "*", "=", "a=b=c", "a=", "a=1:2:3:log", "a=0:0:2:log", ":", "x:y:z", "torch:nn", "os:getcwd", "trace:", "trace:.", "/", ".", "..", "~",
-    "nowhere/x", "energy/0.5", "energy/1e9", "edp=0", "0x0", "1x1", "3x2", "npz:.", "cifar10:.", "demo-32nm", "table.csv", "trace.txt",
-    "--resume", "--json", "--help-me", "chip=a,b", "link_mm=-1", "noc.flit_bits=true", "noc.router.num_vcs=1.5", "3", "cuda:99", "meta",
+    "", " ", "-", "--", "-x", "é", "\udce9", "0", "-1", "3", "nan", "inf", "1e999", "9" * 30, "9" * 5000, "x" * 5000,
+    "a\nb", "[", "re:(", "re:", "*", "=", "a=b=c", "a=", "a=1:2:3:log", "a=0:0:2:log", ":", "x:y:z", "torch:nn",
+    "os:getcwd", "trace:", "trace:.", "/", ".", "..", "~", "nowhere/x", "energy/0.5", "energy/1e9", "edp=0", "0x0",
+    "1x1", "3x2", "npz:.", "cifar10:.", "demo-32nm", "table.csv", "trace.txt", "--resume", "--json", "--help-me",
+    "chip=a,b", "link_mm=-1", "noc.flit_bits=true", "noc.router.num_vcs=1.5", "cuda:99", "meta",
 ]  # fmt: skip
 
 
