@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cannon_fx.plans import Plan
     from cannon_fx.train.retrain import Training, retrain
 
+__version__ = "0.1.0"
+
 # Imported when first asked for: the command line and the hardware model need no torch.
 _HOME = {
     "AppliedPlan": "applied",

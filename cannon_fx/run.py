@@ -20,6 +20,7 @@ from typing import Any, Literal, NoReturn
 import torch
 from torch import Tensor, nn
 
+from cannon_fx import __version__
 from cannon_fx.applied import AppliedPlan
 from cannon_fx.atomic import atomic_write_bytes, atomic_write_text
 from cannon_fx.compile import apply_cannon, plan
@@ -171,9 +172,8 @@ class Run:
 
     def record(self) -> dict[str, Any]:
         """What report.json holds."""
-        versions = {name: version(name) for name in ("cannon-fx", "torch", "numpy")} | {
-            "python": platform.python_version()
-        }
+        versions = {"cannon-fx": __version__, **{name: version(name) for name in ("torch", "numpy")}}
+        versions["python"] = platform.python_version()
         return {
             "schema": 1,
             "command": self.command,
