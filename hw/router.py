@@ -180,7 +180,7 @@ def _assignments(text: str, origin: str) -> list[tuple[str, str | int | float]]:
             raise ChipError(f"router {origin!r}: cannot read {_beginning(statement)!r}. {_FORM}")
         key, word = match.groups()
         value: str | int | float = word
-        if re.fullmatch(r"-?\d+", word):
+        if re.fullmatch(r"-?\d{1,18}", word):  # Python refuses thousands of digits; no option has as many as 18
             value = int(word)
         elif re.fullmatch(r"-?(\d*\.)?\d+([eE][+-]?\d+)?", word):
             value = float(word)

@@ -24,6 +24,7 @@ from cannon_fx.commands.optimize import Optimize
 from cannon_fx.compare.config import CompareConfig
 from cannon_fx.data import load_data
 from cannon_fx.factory import load_weights
+from cannon_fx.hw.exchange.booksim import spec_of
 from cannon_fx.hw.exchange.matrix import from_matrix
 from cannon_fx.hw.exchange.network_csv import from_network_csv
 from cannon_fx.hw.exchange.scale_sim import from_scale_sim
@@ -88,7 +89,10 @@ TEXTS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "trace": ("# a comment\n0 0 1 4\n5 3 2 1\n", Packets.load),
     "SIAM trace": ("0 1 1\n3 2 5\n", lambda path: from_siam_trace(read_text(path), str(path))),
     "matrix": ("0 1\n2 0\n", lambda path: from_matrix(read_text(path), 2, str(path))),
-    "router": ("num_vcs = 4; // VCs\nvc_buf_size = 8;\ntopology = mesh;\nk = 8;\n", Router.load),
+    "router": (
+        "num_vcs = 4; // VCs\nvc_buf_size = 8;\ntopology = mesh;\nk = 8;\n",
+        lambda path: spec_of(Router.load(path)[1]),
+    ),
     "NeuroSim table": (data_of("exchange/NetWork_neurosim.csv"), table(from_network_csv, "neurosim")),
     "SIAM table": (data_of("exchange/NetWork_siam.csv"), table(from_network_csv, "siam")),
     "SCALE-Sim table": (data_of("exchange/scale_sim.csv"), table(from_scale_sim)),
