@@ -127,7 +127,7 @@ def measure(name: str, density: float, options: Options) -> Iterator[dict[str, A
             return step(model, x, upstream)
 
         dense_ms, ours_ms = medians_ms(
-            [lambda: call(dense), lambda: call(sparse)], torch.device("cpu"), options.seconds
+            [lambda: call(dense), lambda: call(sparse)], torch.device("cpu"), options.seconds, 0
         )
         yield {
             "network": name,

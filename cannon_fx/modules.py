@@ -7,6 +7,7 @@ before the swap, and code that reads `.weight` keep working.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from cannon_fx.kernels.choice import Choice, choose
 from cannon_fx.kernels.functional import block_sparse_conv2d, block_sparse_linear
 from cannon_fx.kernels.pattern import BlockPattern
-from cannon_fx.kernels.reference import masked_weight
+from cannon_fx.kernels.reference import mask_factor, masked_weight
 from cannon_fx.layer import Layer
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,9 @@ class BlockSparse(nn.Module):
 
     pattern: BlockPattern
     mask: Tensor
+    """The kept weights, bool [out, in]"""
+    factor: Tensor
+    """The mask as what masked_weight takes: made once, since a small network's steps would notice"""
     positions: int
     called: bool
     """False where another module reads the weight, and this one's forward does not run"""
@@ -54,7 +58,8 @@ class BlockSparse(nn.Module):
         new.__dict__.update(old.__dict__)
         for registry in ("_parameters", "_buffers", "_non_persistent_buffers_set"):
             new.__dict__[registry] = old.__dict__[registry].copy()
-        new.register_buffer("mask", torch.empty(0, dtype=torch.bool), persistent=False)
+        for name in ("mask", "factor"):
+            new.register_buffer(name, torch.empty(0, dtype=torch.bool), persistent=False)
         new.positions, new.called = layer.positions, layer.called
         if not new.called and new.weight.requires_grad:  # forward cannot mask the gradient of what is cut
             new.weight.register_hook(new._masked_gradient)
@@ -63,6 +68,7 @@ class BlockSparse(nn.Module):
 
     def _set(self, pattern: BlockPattern) -> None:
         self.pattern, self.mask = pattern, pattern.spread(pattern.keep).to(self.weight.device)
+        self.factor = mask_factor(self.mask, self.matrix(self.weight))
         self.dense, self.zeroed = bool(pattern.keep.all()), (None, 0)
         self._choose()
 
@@ -70,8 +76,9 @@ class BlockSparse(nn.Module):
         if not self.called:
             self.choice = Choice(False, "dense: another module reads its weight")
             return
-        macs = self.weight.numel() * self.positions
-        self.choice = choose(self.pattern, macs, self.weight.device, self.weight.dtype)
+        weight = self.weight
+        taps, macs = math.prod(weight.shape[2:]), weight.numel() * self.positions
+        self.choice = choose(self.pattern, taps, macs, weight.device, weight.dtype)
         if self.choice.sparse:
             self.pattern.lists(self.weight.device)  # made here, not while a compiler traces
         log.debug("%s: %s", type(self).__name__, self.choice.why)
@@ -103,10 +110,10 @@ class BlockSparse(nn.Module):
             weight, version = self.zeroed
             if self.weight is weight and self.weight._version == version:
                 return self.matrix(self.weight)
-        return masked_weight(self.matrix(self.weight), self.mask)
+        return masked_weight(self.matrix(self.weight), self.factor)
 
     def _masked_gradient(self, gradient: Tensor) -> Tensor:
-        return gradient if self.dense else self.matrix(masked_weight(self.matrix(gradient), self.mask))
+        return gradient if self.dense else self.matrix(masked_weight(self.matrix(gradient), self.factor))
 
     @torch.no_grad()
     def cut(self, keep: Tensor) -> None:

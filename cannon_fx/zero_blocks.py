@@ -125,7 +125,8 @@ def _choose(node: Node, weight: Tensor) -> Decision:
     pattern = next(p for p in patterns if p.density <= LARGER * patterns[-1].density)
     sizes = [size if isinstance(size, int) else size.node.hint for size in node.meta["example_value"].shape]
     positions = math.prod(sizes) // out_channels
-    choice = choose(pattern, weight.numel() * positions, weight.device, weight.dtype)
+    taps, macs = math.prod(weight.shape[2:]), weight.numel() * positions
+    choice = choose(pattern, taps, macs, weight.device, weight.dtype)
     if not choice.sparse:
         return Decision(node, name, choice.why, zeros=True)
     if positions * (1 - pattern.density) < CHECK_POSITIONS:

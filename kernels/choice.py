@@ -1,8 +1,8 @@
 """Dense or sparse: whether a layer's block-sparse kernels would be faster than torch's dense op.
 
 A kernel whose time per kept weight is 1 / b of the dense op's wins below density b, the break-even density of its block
-shape. Those here are measured (docs/kernels.md: where and how), forward and backward together, over linear layers and
-convolutions the smaller, less a margin, so that a wrong choice costs nothing worth measuring.
+shape. Those here are measured (docs/kernels.md: where and how), forward and backward together, of several sizes and
+batches nearly the smallest, so that a wrong choice costs little.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from . import dispatch
 from .pattern import BlockPattern
 
 BREAK_EVEN = {
-    torch.float32: {64 * 64: 0.75, 32 * 32: 0.6, 16 * 16: 0.4, 8 * 8: 0.15},
-    torch.bfloat16: {64 * 64: 0.6, 32 * 32: 0.45},
+    (torch.float32, False): {64 * 64: 1.0, 32 * 32: 0.95, 16 * 16: 0.8, 8 * 8: 0.3},
+    (torch.float32, True): {64 * 64: 0.8, 32 * 32: 0.72, 16 * 16: 0.55, 8 * 8: 0.18},
+    (torch.bfloat16, False): {64 * 64: 0.75, 32 * 32: 0.65, 16 * 16: 0.45, 8 * 8: 0.1},
+    (torch.bfloat16, True): {64 * 64: 0.75, 32 * 32: 0.56, 16 * 16: 0.3, 8 * 8: 0.1},
 }
-"""dtype -> weights in a block (a side counts at most four times the other) -> break-even density of CPU kernels"""
+"""(dtype, whether a window is moved over the input) -> weights in a block (a side counts at most four times the other)
+-> break-even density of CPU kernels"""
 UNMEASURED = 0.4
 """On a GPU. No GPU was at hand; published block-sparse kernels break even between 0.4 and 1 with large blocks."""
 CALL_US = 60
@@ -37,11 +40,12 @@ class Choice(NamedTuple):
     why: str
 
 
-def choose(pattern: BlockPattern, macs: int, device: torch.device, dtype: torch.dtype) -> Choice:
-    """For a layer of `macs` multiply-accumulates in its dense form, for one sample."""
+def choose(pattern: BlockPattern, taps: int, macs: int, device: torch.device, dtype: torch.dtype) -> Choice:
+    """For a layer with a window of so many taps (1: linear) and `macs` multiply-accumulates in its dense form, for one
+    sample."""
     if pattern.nnz == pattern.keep.numel():
         return Choice(False, "dense: nothing is cut")
-    break_even, kernels = _break_even(pattern, device, dtype)
+    break_even, kernels = _break_even(pattern, taps, device, dtype)
     block = f"blocks of {pattern.out_block} x {pattern.group_size}"
     if pattern.density >= break_even:
         return Choice(False, f"dense: density {pattern.density:.2f}, {block} win below {break_even:.2f} on {kernels}")
@@ -54,11 +58,11 @@ def choose(pattern: BlockPattern, macs: int, device: torch.device, dtype: torch.
     return Choice(True, f"sparse: density {pattern.density:.2f}, {block} win below {break_even:.2f} on {kernels}")
 
 
-def _break_even(pattern: BlockPattern, device: torch.device, dtype: torch.dtype) -> tuple[float, str]:
+def _break_even(pattern: BlockPattern, taps: int, device: torch.device, dtype: torch.dtype) -> tuple[float, str]:
     if device.type == "cuda":
         return (UNMEASURED if min(pattern.out_block, pattern.group_size) >= 16 else 0.0), "a GPU (unmeasured)"
     small, large = sorted((pattern.out_block, pattern.group_size))
     size = small * min(large, 4 * small)
-    measured = BREAK_EVEN.get(dtype, {}) if device.type == "cpu" else {}
+    measured = BREAK_EVEN.get((dtype, taps > 1), {}) if device.type == "cpu" else {}
     fitting = [density for least, density in measured.items() if size >= least]
     return max(fitting, default=0.0), f"{device.type}, {str(dtype).removeprefix('torch.')}"

@@ -2,7 +2,8 @@
 #include "dots.h"
 #include "gather.h"
 #include "linear.h"
-#include "outer.h"
+#include "outer_linear.h"
+#include "rows.h"
 
 #include <string>
 
@@ -20,13 +21,32 @@ const char* caught(const Call& call) {
   }
 }
 
+bool is_linear(const Problem& p) {
+  return p.images * p.height == 1 && p.taps() == 1 && p.conv_groups == 1 && p.width == p.out_width;
+}
+
 template <class T>
 void forward(const Problem& p, const void* x, const void* weight, const void* bias, Lines lines, Activation activation,
              void* result) {
-  const bool linear = p.images * p.height == 1 && p.taps() == 1 && p.conv_groups == 1 && p.width == p.out_width;
-  const auto compute = !linear ? gather<T, false> : p.width <= dot_rows ? forward_dots<T> : forward_linear<T>;
+  const auto compute = !is_linear(p) ? gather<T, false> : p.width <= dot_rows ? forward_dots<T> : forward_linear<T>;
   compute(p, static_cast<const T*>(x), static_cast<const T*>(weight), static_cast<const T*>(bias), lines, activation,
           static_cast<T*>(result));
+}
+
+template <class T>
+void grad_input(const Problem& p, const void* grad_out, const void* weight, Lines lines, void* result) {
+  const T *from = static_cast<const T*>(grad_out), *by = static_cast<const T*>(weight);
+  if (is_linear(p) && p.width <= dot_rows)
+    grad_input_rows(p, from, by, lines, static_cast<T*>(result));
+  else
+    gather<T, true>(p, from, by, nullptr, lines, Activation::none, static_cast<T*>(result));
+}
+
+template <class T>
+void grad_weight(const Problem& p, const void* grad_out, const void* x, const int32_t* block_of, void* result) {
+  const auto in_rows = p.width <= dot_rows ? grad_weight_rows<T> : outer_linear<T>;
+  const auto compute = is_linear(p) && !p.packed ? in_rows : outer<T>;
+  compute(p, static_cast<const T*>(grad_out), static_cast<const T*>(x), block_of, static_cast<T*>(result));
 }
 
 }  // namespace
@@ -45,26 +65,16 @@ const char* cannon_grad_input(const Problem* p, int half, const void* grad_out, 
                               const int32_t* col_start, const int32_t* col_block, const int32_t* col_slot,
                               void* result) {
   return caught([&] {
-    const Lines lines{col_start, col_block, col_slot};
-    if (half)
-      gather<at::BFloat16, true>(*p, static_cast<const at::BFloat16*>(grad_out),
-                                 static_cast<const at::BFloat16*>(weight), nullptr, lines, Activation::none,
-                                 static_cast<at::BFloat16*>(result));
-    else
-      gather<float, true>(*p, static_cast<const float*>(grad_out), static_cast<const float*>(weight), nullptr, lines,
-                          Activation::none, static_cast<float*>(result));
+    const auto compute = half ? grad_input<at::BFloat16> : grad_input<float>;
+    compute(*p, grad_out, weight, {col_start, col_block, col_slot}, result);
   });
 }
 
 const char* cannon_grad_weight(const Problem* p, int half, const void* grad_out, const void* x,
                                const int32_t* block_of, void* result) {
   return caught([&] {
-    if (half)
-      outer(*p, static_cast<const at::BFloat16*>(grad_out), static_cast<const at::BFloat16*>(x), block_of,
-            static_cast<at::BFloat16*>(result));
-    else
-      outer(*p, static_cast<const float*>(grad_out), static_cast<const float*>(x), block_of,
-            static_cast<float*>(result));
+    const auto compute = half ? grad_weight<at::BFloat16> : grad_weight<float>;
+    compute(*p, grad_out, x, block_of, result);
   });
 }
 

@@ -23,6 +23,12 @@ inline Vector load(const at::BFloat16* from, int64_t count) {
   return Vector::loadu(part);
 }
 
+inline void store(Vector values, float* to, int64_t count) { values.store(to, static_cast<int>(count)); }
+
+inline void store(Vector values, at::BFloat16* to, int64_t count) {
+  at::vec::convert_from_float<at::BFloat16>(values, values).store(to, static_cast<int>(count));
+}
+
 template <class T>
 void forward_dots(const Problem& p, const T* x, const T* weight, const T* bias, Lines lines, Activation activation,
                   T* result) {

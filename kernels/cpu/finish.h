@@ -1,6 +1,8 @@
 // What follows the sums: bias, activation, and the result's type.
 #pragma once
 
+#include <ATen/cpu/vec/functional.h>
+
 #include "problem.h"
 
 // The order of ACTIVATIONS in library.py.
@@ -21,6 +23,18 @@ inline Vector activate(Vector v, Activation activation) {
   }
 }
 
+inline void narrow(const float* from, int64_t count, float* to) { std::memcpy(to, from, count * sizeof(float)); }
+
+inline void narrow(const float* from, int64_t count, at::BFloat16* to) {
+  constexpr int64_t lanes = Vector::size();
+  for (int64_t c = 0; c < count; c += 2 * lanes) {
+    const int64_t low = std::min(lanes, count - c), high = std::clamp<int64_t>(count - c - lanes, 0, lanes);
+    const Vector second = high ? Vector::loadu(from + c + lanes, high) : Vector(0.0f);
+    at::vec::convert_from_float<at::BFloat16>(Vector::loadu(from + c, low), second)
+        .store(to + c, static_cast<int>(low + high));
+  }
+}
+
 // out [width] = activation(sums + bias); sums is overwritten.
 template <class T>
 void finish(float* sums, const T* bias, Activation activation, int64_t width, T* out) {
@@ -31,8 +45,5 @@ void finish(float* sums, const T* bias, Activation activation, int64_t width, T*
       const int count = static_cast<int>(std::min<int64_t>(Vector::size(), width - c));
       activate(Vector::loadu(sums + c, count), activation).store(sums + c, count);
     }
-  if constexpr (std::is_same_v<T, float>)
-    std::memcpy(out, sums, width * sizeof(float));
-  else
-    for (int64_t c = 0; c < width; ++c) out[c] = static_cast<T>(sums[c]);
+  narrow(sums, width, out);
 }

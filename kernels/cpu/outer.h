@@ -119,9 +119,14 @@ void outer(const Problem& p, const T* grad_out, const T* x, const int32_t* block
         }
         T* const to = grad_weight + p.block_offset(j, g, slot) + (outputs.begin - j * p.out_block) * p.row_stride +
                       t * p.tap_stride;
-        for (int64_t n = 0; n < outputs.size(); ++n)
-          for (int64_t c = 0; c < inputs.size(); ++c)
-            to[n * p.row_stride + c * p.channel_stride] = static_cast<T>(sums.data()[n * inputs.size() + c]);
+        for (int64_t n = 0; n < outputs.size(); ++n) {
+          const float* const from = sums.data() + n * inputs.size();
+          if (p.channel_stride == 1)
+            narrow(from, inputs.size(), to + n * p.row_stride);
+          else
+            for (int64_t c = 0; c < inputs.size(); ++c)
+              to[n * p.row_stride + c * p.channel_stride] = static_cast<T>(from[c]);
+        }
       }
     }
   });

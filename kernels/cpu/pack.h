@@ -10,12 +10,14 @@ struct Taps {
   const T* tap(int64_t t) const { return data + t * tap_stride; }
 };
 
-// [rows, columns] -> [ceil(rows / 2), columns, 2], as 16-bit brgemm wants it; a row is missing after an odd last one.
-inline void pair_rows(int64_t rows, int64_t columns, const at::BFloat16* src, int64_t ld, at::BFloat16* dst) {
+// [rows, columns] -> [ceil(rows / 2), columns, 2], `ld_dst` pairs apart, as 16-bit brgemm wants it; a row is missing
+// after an odd last one.
+inline void pair_rows(int64_t rows, int64_t columns, const at::BFloat16* src, int64_t ld, at::BFloat16* dst,
+                      int64_t ld_dst) {
   for (int64_t i = 0; i < rows; i += 2) {
     const auto* __restrict first = reinterpret_cast<const uint16_t*>(src + i * ld);
     const auto* __restrict second = reinterpret_cast<const uint16_t*>(src + (i + 1) * ld);
-    auto* __restrict to = reinterpret_cast<uint32_t*>(dst + i * columns);
+    auto* __restrict to = reinterpret_cast<uint32_t*>(dst + i * ld_dst);
     if (i + 1 < rows)
       for (int64_t c = 0; c < columns; ++c) to[c] = first[c] | static_cast<uint32_t>(second[c]) << 16;
     else
@@ -70,7 +72,7 @@ class Packer {
     const int64_t tap = (is_half<T> ? even(outputs) : outputs) * channels;
     for (int64_t t = 0; t < p_.taps(); ++t) {
       if constexpr (is_half<T>)
-        pair_rows(outputs, channels, source.tap(t), source.ld, to + t * tap);
+        pair_rows(outputs, channels, source.tap(t), source.ld, to + t * tap, channels);
       else  // Rows a power of two apart would push each other out of the cache.
         for (int64_t n = 0; n < outputs; ++n)
           std::memcpy(to + t * tap + n * channels, source.tap(t) + n * source.ld, channels * sizeof(T));

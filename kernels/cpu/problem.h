@@ -62,6 +62,14 @@ struct Lines {
   const int32_t *start, *other, *slot;
 };
 
+// Where the blocks of each column block begin in CSR order, and where the last ones end.
+inline std::vector<int64_t> first_slots(const Problem& p, const int32_t* block_of) {
+  std::vector<int64_t> first(p.column_blocks + 1);
+  for (int64_t slot = 0; slot < p.blocks; ++slot) ++first[block_of[2 * slot] + 1];
+  std::partial_sum(first.begin(), first.end(), first.begin());
+  return first;
+}
+
 // The longest lines first, so that the threads end together.
 inline std::vector<int32_t> longest_first(Lines lines, int64_t count) {
   std::vector<int32_t> order(count);

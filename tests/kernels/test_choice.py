@@ -20,17 +20,19 @@ def pattern(density: float, out_block: int = 64, group_size: int = 64) -> BlockP
 
 def test_sparse_where_it_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "compiled", lambda dtype: True)
-    assert choose(pattern(0.25), LARGE, CPU, torch.float32).sparse
-    assert choose(pattern(0.25, 64, 16), LARGE, CPU, torch.bfloat16).sparse
-    assert choose(pattern(0.05, 8, 8), LARGE, CPU, torch.float32).sparse
+    assert choose(pattern(0.25), 1, LARGE, CPU, torch.float32).sparse
+    assert choose(pattern(0.25, 64, 16), 9, LARGE, CPU, torch.bfloat16).sparse
+    assert choose(pattern(0.05, 8, 8), 9, LARGE, CPU, torch.float32).sparse
+    assert choose(pattern(0.95), 1, LARGE, CPU, torch.float32).sparse
     for dense, why in [
-        (choose(pattern(1.0), LARGE, CPU, torch.float32), "nothing is cut"),
-        (choose(pattern(0.95), LARGE, CPU, torch.float32), "win below 0.75"),
-        (choose(pattern(0.3, 8, 8), LARGE, CPU, torch.float32), "win below 0.15"),
-        (choose(pattern(0.05, 1, 64), LARGE, CPU, torch.float32), "win below 0.00"),
-        (choose(pattern(0.25, 16, 16), 10**5, CPU, torch.float32), "small"),
-        (choose(pattern(0.25), LARGE, CPU, torch.float64), "win below 0.00"),
-        (choose(pattern(0.25), LARGE, CPU, torch.float16), "win below 0.00"),
+        (choose(pattern(1.0), 1, LARGE, CPU, torch.float32), "nothing is cut"),
+        (choose(pattern(0.95), 9, LARGE, CPU, torch.float32), "win below 0.80"),
+        (choose(pattern(0.35, 8, 8), 1, LARGE, CPU, torch.float32), "win below 0.30"),
+        (choose(pattern(0.35, 8, 8), 9, LARGE, CPU, torch.float32), "win below 0.18"),
+        (choose(pattern(0.05, 1, 64), 1, LARGE, CPU, torch.float32), "win below 0.00"),
+        (choose(pattern(0.25, 16, 16), 1, 10**5, CPU, torch.float32), "small"),
+        (choose(pattern(0.25), 1, LARGE, CPU, torch.float64), "win below 0.00"),
+        (choose(pattern(0.25), 1, LARGE, CPU, torch.float16), "win below 0.00"),
     ]:
         assert not dense.sparse
         assert why in dense.why
@@ -40,6 +42,6 @@ def test_dense_without_a_compiler_or_triton(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(dispatch, "compiled", lambda dtype: False)
     monkeypatch.setattr(dispatch, "_triton", lambda: None)
     for device in (CPU, torch.device("cuda")):
-        found = choose(pattern(0.25), LARGE, device, torch.float32)
+        found = choose(pattern(0.25), 1, LARGE, device, torch.float32)
         assert not found.sparse
         assert "no compiled kernels" in found.why
