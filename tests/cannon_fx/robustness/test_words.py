@@ -50,7 +50,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
     """A command with one or two of its words replaced, taken out or added."""
     words = draw(st.sampled_from(COMMANDS)).split()
     for _ in range(draw(st.integers(1, 2))):
-        place = draw(st.integers(1, len(words) - 1))
+        place = draw(st.integers(1, len(words)))
         other = draw(st.sampled_from(WORDS) | st.text(st.characters(exclude_characters="\0/~"), max_size=6))
         words[place : place + draw(st.sampled_from([0, 1, 1, 1]))] = draw(st.sampled_from([[other], [other], []]))
     return words
