@@ -70,7 +70,7 @@ def calls(tree: ast.AST) -> dict[str, list[ast.Call]]:
 
 
 def test_no_file_is_trusted() -> None:
-    """A pickle runs what its writer liked: tensors and arrays alone are read, CIFAR-10 by a reader that calls nothing."""
+    """A pickle runs what its writer liked. Tensors and arrays alone are read; CIFAR-10 without running it."""
     seen = 0
     for path in (path for folder in ("cannon_fx", "hw", "kernels") for path in (ROOT / folder).rglob("*.py")):
         tree = ast.parse(path.read_text("utf-8"))
