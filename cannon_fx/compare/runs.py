@@ -85,6 +85,8 @@ def finished(job: Job, folder: Path) -> dict[str, Any] | None:
         if (path := folder / job.name / name).exists():
             try:
                 record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+                if not isinstance(record, dict) or not {"methods", "refused"} & record.keys():
+                    raise ValueError("it is no record of a run")
             except (OSError, ValueError, RecursionError) as error:
                 raise RunError(f"{str(path)!r} is damaged: {error}. Remove it, to do that run again.") from error
             return record
