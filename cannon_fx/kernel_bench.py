@@ -151,6 +151,13 @@ class Case:
             grad=tensor(cell.batch, shape.out_channels, *size),
         )
 
+    @property
+    def flops(self) -> int:
+        """Of the kept blocks in the forward pass; each of the two gradients has as many."""
+        kept = int(self.pattern.spread(self.pattern.keep).sum())
+        taps = self.weight[0, 0].numel()
+        return 2 * kept * taps * (self.grad.numel() // self.pattern.out_channels)
+
     def dense(self, x: Tensor, weight: Tensor) -> Tensor:
         window = self.cell.shape.window
         if not self.cell.shape.side:
@@ -281,6 +288,7 @@ def measure(cell: Cell, device: torch.device, seconds: float) -> Iterator[dict[s
             "baseline_ms": baseline_ms,
             "ours_ms": ours_ms,
             "speedup": baseline_ms / ours_ms,
+            "gflops": (1 if name == "forward" else 3) * case.flops / ours_ms / 1e6,
             "alternating_baseline_ms": alternating_ms[0],
             "alternating_ours_ms": alternating_ms[1],
             "alternating_speedup": alternating_ms[0] / alternating_ms[1],

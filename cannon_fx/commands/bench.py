@@ -70,9 +70,9 @@ TIMING = (
 LINE = (
     "{shape:32.32} {batch:5} {dtype:8} {density:7.2f} {block:>7} {storage:6} {pass:16} {baseline:20} "
     "{baseline_ms:9.3f} {ours_ms:9.3f} {speedup:6.2f}x "
-    "{alternating_speedup:10.2f}x  {relative_error:.0e}\n"
+    "{alternating_speedup:10.2f}x {gflops:8.0f}  {relative_error:.0e}\n"
 )
 HEAD = (
     f"{'layer':32} {'batch':>5} {'dtype':8} {'density':>7} {'block':>7} {'weight':6} {'pass':16} {'against':20} "
-    f"{'ms':>9} {'ours, ms':>9} {'faster':>7} {'alternating':>11}  error\n"
+    f"{'ms':>9} {'ours, ms':>9} {'faster':>7} {'alternating':>11} {'GFLOP/s':>8}  error\n"
 )

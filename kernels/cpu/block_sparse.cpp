@@ -44,8 +44,10 @@ void grad_input(const Problem& p, const void* grad_out, const void* weight, Line
 
 template <class T>
 void grad_weight(const Problem& p, const void* grad_out, const void* x, const int32_t* block_of, void* result) {
-  const auto in_rows = p.width <= dot_rows ? grad_weight_rows<T> : outer_linear<T>;
-  const auto compute = is_linear(p) && !p.packed ? in_rows : outer<T>;
+  // With more rows a block's products take so long that it matters little in which order their sums are written.
+  constexpr int64_t few = 512;
+  const auto in_order = p.width <= dot_rows ? grad_weight_rows<T> : outer_linear<T>;
+  const auto compute = is_linear(p) && !p.packed && p.width <= few ? in_order : outer<T>;
   compute(p, static_cast<const T*>(grad_out), static_cast<const T*>(x), block_of, static_cast<T*>(result));
 }
 

@@ -26,7 +26,7 @@ Buffer<T> source_panels(const Problem& p, int64_t panel, const T* x) {
 
 template <class T>
 void outer_linear(const Problem& p, const T* grad_out, const T* x, const int32_t* block_of, T* grad_weight) {
-  constexpr int64_t panel = 64, lines = 32;
+  constexpr int64_t panel = 64, lines = 64;
   // Rows of the sums are not a power of two apart.
   const int64_t rows = p.out_width, depth = is_half<T> ? even(rows) : rows, pitch = p.in_channels + 16;
   const Planes planes(p);

@@ -15,7 +15,7 @@ from cannon_fx.kernel_bench import Cell, Shape, WrongResult, all_cells, measure,
 
 FIELDS = (
     "op shape batch dtype density block storage pass baseline baseline_ms ours_ms speedup "
-    "alternating_baseline_ms alternating_ours_ms alternating_speedup relative_error device"
+    "alternating_baseline_ms alternating_ours_ms alternating_speedup gflops relative_error device"
 ).split()
 CELLS = [
     Cell(Shape("small", 64, 96), 5, 0.5, (32, 32)),
