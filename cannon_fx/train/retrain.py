@@ -202,6 +202,7 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up where `state_dict` was called."""
         self.done = state["done"]
         if self.control:
             self.control.load_state_dict(state["control"])
