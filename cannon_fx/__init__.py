@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from cannon_fx.train.retrain import retrain
     from cannon_fx.train.training import Training
 
+__version__ = "0.1.0"
+
 # Imported when first asked for: the command line and the hardware model need no torch.
 _HOME = {
     "AppliedPlan": "applied",

@@ -40,7 +40,7 @@ def load(path: str | Path, model: nn.Module) -> AppliedPlan:
         saved.arguments(next((p.device for p in model.parameters()), torch.device("cpu"))),
         chip=Chip.parse_data(saved.chip, str(file)),
         targets=list(saved.keep),
-        **saved.options,
+        **saved.options.model_dump(),
         batch_dim=None,  # it was one sample that was captured
     )
     patterns = _patterns(found, saved, file)

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from cannon_fx import __version__
 from cannon_fx.applied import AppliedPlan
 from cannon_fx.checkpoint import Checkpoints, make_folder, read_checkpoint
 from cannon_fx.chip_sources import chip_sources
@@ -137,9 +138,8 @@ class Run:
 
     def record(self) -> dict[str, Any]:
         """What report.json holds."""
-        versions = {name: version(name) for name in ("cannon-fx", "torch", "numpy")} | {
-            "python": platform.python_version()
-        }
+        versions = {"cannon-fx": __version__, **{name: version(name) for name in ("torch", "numpy")}}
+        versions["python"] = platform.python_version()
         return {
             "schema": 1,
             "command": self.command,

@@ -43,7 +43,8 @@ def _lock(file: IO[str]) -> bool:
 def open_folder(folder: Path, config: str, what: str, go_on: str) -> None:
     """Makes the folder of a `what`, or finds there what was begun with the same `config`, a TOML text.
 
-    One process's affair: of those of a torchrun, rank 0 calls it. Raises RunError where there is something else; `go_on` tells how to go on with what was begun.
+    One process's affair: of those of a torchrun, rank 0 calls it. Raises RunError where there is something else;
+    `go_on` tells how to go on with what was begun.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,9 +13,15 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+MOST_CHARACTERS = 1600
+"""Of a message."""
+
 
 def say(message: str) -> None:
-    """A message on stderr, off the line of a progress bar or a ^C."""
+    """A message on stderr, off the line of a progress bar or a ^C; of one that quotes too much, both ends."""
+    if len(message) > MOST_CHARACTERS:
+        half = MOST_CHARACTERS // 2
+        message = f"{message[:half]} … {message[-half:]}"
     rank = os.environ.get("RANK", "0")  # torchrun's
     sys.stderr.write(f"cannon{'' if rank == '0' else f', process {rank}'}: {message}\n")
 

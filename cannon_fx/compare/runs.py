@@ -14,7 +14,7 @@ from cannon_fx.checkpoint import REPORT
 from cannon_fx.compare.config import CompareConfig, Job
 from cannon_fx.compare.rows import Outcome
 from cannon_fx.data import ImageData, load_data
-from cannon_fx.errors import InfeasibleError
+from cannon_fx.errors import InfeasibleError, RunError
 from cannon_fx.finish_run import finish_run
 from cannon_fx.train.baselines.filters import torch_pruning
 from cannon_fx.train.ranks import first
@@ -59,8 +59,13 @@ def execute(
 def finished(job: Job, folder: Path) -> dict[str, Any] | None:
     """The record of a job that is done, with the key "refused" if its budget cannot be met."""
     for name in (REPORT, REFUSED):
-        if (folder / job.name / name).exists():
-            record: dict[str, Any] = json.loads((folder / job.name / name).read_text("utf-8"))
+        if (path := folder / job.name / name).exists():
+            try:
+                record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+                if not isinstance(record, dict) or not {"methods", "refused"} & record.keys():
+                    raise ValueError("it is no record of a run")
+            except (OSError, ValueError, RecursionError) as error:
+                raise RunError(f"{str(path)!r} is damaged: {error}. Remove it, to do that run again.") from error
             return record
     return None
 
