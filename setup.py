@@ -1,12 +1,30 @@
+import re
+
 from setuptools import find_namespace_packages, setup
+
+
+def text(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
 
 setup(
     name="cannon-fx",
-    version="0.1.0",
+    version=re.findall(r'^__version__ = "(.+)"$', text("cannon_fx/__init__.py"), re.MULTILINE)[0],
     description="A PyTorch compiler for communication-aware sparse networks on tiled in-memory-computing chips",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=text("README.md"),
     long_description_content_type="text/markdown",
+    author="The cannon_fx authors",
     license="Apache-2.0",
+    keywords=["pytorch", "compiler", "sparsity", "in-memory computing", "network-on-chip"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11",
     # A plain .pth when editable, so that type checkers follow it.
     package_dir={"": "."},
@@ -41,7 +59,8 @@ setup(
     extras_require={
         "compare": ["torch-pruning"],
         "study": ["optuna>=4.2"],
-        "dev": ["optuna>=4.2", "pytest", "pytest-xdist", "hypothesis", "ruff", "mypy"],
+        "onnx": ["onnx", "onnxscript", "onnxruntime", "onnx2torch"],
+        "dev": ["optuna>=4.2", "pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "pdoc"],
     },
     entry_points={
         "console_scripts": ["cannon = cannon_fx.cli:main"],

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from cannon_fx.loading import load
     from cannon_fx.plans import Plan
     from cannon_fx.quantise.model import quantised
-    from cannon_fx.train.retrain import Training, retrain
+    from cannon_fx.train.retrain import retrain
+    from cannon_fx.train.training import Training
+
+__version__ = "0.1.0"
 
 # Imported when first asked for: the command line and the hardware model need no torch.
 _HOME = {
@@ -32,7 +35,7 @@ _HOME = {
     "load": "loading",
     "Plan": "plans",
     "quantised": "quantise.model",
-    "Training": "train.retrain",
+    "Training": "train.training",
     "retrain": "train.retrain",
 }
 

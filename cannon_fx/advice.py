@@ -9,6 +9,8 @@ from cannon_fx.plans import Plan
 
 def advice(plan: Plan, cost: Cost, covered: Coverage) -> list[str]:
     """At most a handful of lines; none where nothing stands out."""
+    if not plan.layers:
+        return ["nothing is on the chip: a network needs a plain nn.Linear or nn.Conv2d, and patterns that leave one."]
     found = []
     chip, energy = plan.chip, cost.energy_pj or 1.0
     if covered.macs < 0.9:

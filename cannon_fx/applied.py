@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from weakref import WeakKeyDictionary, ref
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cannon_fx.errors import MappingError
+from cannon_fx.errors import InfeasibleError, MappingError
 from cannon_fx.modules import BlockSparse
 from cannon_fx.plans import Plan
 from cannon_fx.save import save
@@ -68,8 +68,13 @@ class AppliedPlan(Plan):
         """Starts a descent to `budget` over `steps` optimiser steps.
 
         `pricing` is what connections are taken to cost; all but "energy" are baselines. Before anything changes, raises
-        InfeasibleError for a budget that no masks meet, and RunError for `steps` below 1 or a frozen layer.
+        InfeasibleError for a budget that no masks meet or a plan without layers, and RunError for `steps` below 1 or a
+        frozen layer.
         """
+        if not self.modules:
+            raise InfeasibleError(
+                "nothing of this network is mapped onto the chip, so nothing can be cut: plan.summary() says why."
+            )
         parsed = Budget.parse(budget) if isinstance(budget, str) else budget
         self._control[:] = [BudgetControl(self, self.modules, parsed, steps, pricing)]
         return self._control[0]
@@ -99,6 +104,13 @@ _APPLIED: WeakKeyDictionary[nn.Module, AppliedPlan] = WeakKeyDictionary()
 def find_applied_plan(model: nn.Module) -> AppliedPlan | None:
     """The plan that was applied to `model`, compiled or wrapped for parallel training as it may be."""
     return _APPLIED.get(unwrapped(model))
+
+
+def plan_behind(tensors: Iterable[object]) -> AppliedPlan | None:
+    """The plan that was applied to the network with these parameters among others."""
+    known = set(map(id, tensors))
+    plans = (plan for plan in _APPLIED.values() if any(id(module.weight) in known for module in plan.modules.values()))
+    return next(plans, None)
 
 
 def applied_plan(model: nn.Module) -> AppliedPlan:

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`; on any failure the old file stays and no temporary file is left."""
+    """Replace `path` by `data`; on any failure the old file stays and no temporary file is left.
+
+    Raises OSError with the name `path`.
+    """
     path = Path(path)
     # Same folder, so that the replace stays on one file system; a plain open (not mkstemp, which makes
     # files that only their owner may read) so that the result has the user's usual permissions.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    temporary = path.parent / f".cannon-{secrets.token_hex(6)}.tmp"
     try:
         with open(temporary, "xb") as handle:
             handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)
-    except BaseException:  # KeyboardInterrupt too: an interrupted run must not litter
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:  # KeyboardInterrupt too: an interrupted run must not litter
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

@@ -10,15 +10,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
 from torch.fx import Graph, GraphModule, Node
 
-from cannon_fx.errors import MappingError
+from cannon_fx.applied import plan_behind
+from cannon_fx.cost import Cost, cost
+from cannon_fx.errors import CannonError, MappingError
+from cannon_fx.graph_notes import in_words, note_layers
+from cannon_fx.graph_plan import graph_plan
+from cannon_fx.hw.chip import Chip
+from cannon_fx.hw.errors import ChipError
 from cannon_fx.kernels import ops as ops  # registers the ops that graphs call
 from cannon_fx.zero_blocks import Decision, arguments, decide, nonzero_blocks
 
@@ -31,22 +37,24 @@ class Options:
     """What `torch.compile(..., options={...})` may hold.
 
     `inner_backend`: the backend that compiles what comes out. `report`: a file to which the decisions of every graph
-    are appended. `strict`: a weight with zero blocks that has to run dense is an error.
+    are appended. `chip`: a preset's name, a TOML file or a Chip, on which the annotations and the report give what
+    layers communicate. `strict`: a weight with zero blocks that has to run dense is an error.
     """
 
     inner_backend: str = "inductor"
     report: str | Path | None = None
+    chip: str | Path | Chip | None = None
     strict: bool = False
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> Options:
-        known = {field.name: field.default for field in fields(cls)}
+        """Raises MappingError for an option that does not exist or has a value of another type."""
+        kinds = get_type_hints(cls)
         for name, value in given.items():
-            if name not in known:
-                raise MappingError(f"backend 'cannon' has no option {name!r}: choose among {sorted(known)}.")
-            wanted = bool if name == "strict" else str if name == "inner_backend" else (str, Path)
-            if not isinstance(value, wanted):
-                kind = Options.__annotations__[name]
+            if name not in kinds:
+                raise MappingError(f"backend 'cannon' has no option {name!r}: choose among {sorted(kinds)}.")
+            if not isinstance(value, kinds[name]):
+                kind = cls.__annotations__[name]
                 raise MappingError(f"option {name!r} of backend 'cannon' is {value!r}: it must be {kind}.")
         return cls(**given)
 
@@ -57,7 +65,9 @@ def cannon(
     """The backend's entry point, found by torch.compile through the package's `torch_dynamo_backends`."""
     chosen = Options.of(options or {})
     decisions = decide(graph, example_inputs)
-    _report(chosen, decisions)
+    _annotate(graph, example_inputs, decisions, chosen)
+    if chosen.strict:
+        _check_strict(decisions)
     inner: Compiled = torch._dynamo.lookup_backend(chosen.inner_backend)
     if mode:  # torch.compile takes a mode or options, so this is inductor
         inner = partial(inner, config_patches=torch._inductor.list_mode_options(mode))
@@ -67,17 +77,42 @@ def cannon(
     return _guarded(inner(_substituted(graph, sparse), example_inputs), graph, inner, sparse)
 
 
-def _report(chosen: Options, decisions: Sequence[Decision]) -> None:
-    """Annotates the calls, and says what was decided."""
-    for decision in decisions:
-        note = {"layer": decision.layer, "sparse": decision.pattern is not None, "why": decision.why}
-        decision.node.meta["custom"] = {**decision.node.meta.get("custom", {}), "cannon": note}
-        log.debug("%s: %s", decision.layer, decision.why)
-        if chosen.strict and decision.zeros and not decision.pattern:
-            raise MappingError(f"{decision.layer} has zero blocks but runs {decision.why}. Leave out strict=True.")
+def _annotate(graph: GraphModule, example_inputs: list[Any], decisions: Sequence[Decision], chosen: Options) -> None:
+    """Notes on the layers' calls, and in the report: how they are computed, and what they communicate."""
+    applied, chip = plan_behind(example_inputs), Chip.load(chosen.chip) if chosen.chip else None
+    found, remarks = None, []
+    if applied and chip and chip != applied.chip:
+        raise MappingError(
+            f"option 'chip' of backend 'cannon' is {chip.name!r}, and apply_cannon has mapped this network for "
+            f"{applied.chip.name!r}. Leave the option out, or apply cannon_fx for the other chip to a fresh network."
+        )
+    if applied and (chip or chosen.report):
+        found = applied.cost()
+        remarks = [_together(found, "inference")]
+    elif chip:
+        try:
+            plan, keep = graph_plan(graph, example_inputs, chip)
+            found = cost(plan, keep)
+            remarks = [f"{one.name}: not on the chip: {one.reason}" for one in plan.unmapped]
+            remarks.append(_together(found, "call, of the whole batch"))
+        except (CannonError, ChipError) as error:  # what cannot be priced still has to run
+            remarks = [f"not priced: {error}"]
+    notes = note_layers(graph, decisions, applied.modules if applied else {}, found)
+    lines = [*map(in_words, notes), *remarks]
+    log.debug("%s", "\n".join(lines))
     if chosen.report:
         with Path(chosen.report).open("a", encoding="utf-8") as file:
-            file.writelines(f"{decision.layer}: {decision.why}\n" for decision in decisions)
+            file.writelines(f"{line}\n" for line in lines)
+
+
+def _together(cost: Cost, per: str) -> str:
+    return f"together: {cost.energy_pj:,.0f} pJ, {cost.latency_cycles:,.0f} cycles per {per}"
+
+
+def _check_strict(decisions: Sequence[Decision]) -> None:
+    for decision in decisions:
+        if decision.zeros and not decision.pattern:
+            raise MappingError(f"{decision.layer} has zero blocks but runs {decision.why}. Leave out strict=True.")
 
 
 def _substituted(graph: GraphModule, sparse: Sequence[Decision]) -> GraphModule:

@@ -6,6 +6,7 @@ import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import wraps
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_map, tree_map_only
 
 from cannon_fx.errors import CaptureError
-from cannon_fx.inputs import Arguments, default_inputs, one_sample
+from cannon_fx.inputs import Arguments, default_inputs, samples_of
 
 
 @contextmanager
@@ -61,7 +62,12 @@ def plain(outputs: Any, depth: int = 4) -> Any:
 def _plain_outputs(model: nn.Module) -> Iterator[None]:
     """Inside, the model's outputs are plain. The model is not wrapped, so its parameters keep their names."""
     forward, own = model.forward, vars(model).get("forward")
-    object.__setattr__(model, "forward", lambda *args, **kwargs: plain(forward(*args, **kwargs)))
+
+    @wraps(forward)  # dynamic shapes go by the names of its arguments
+    def opened(*args: Any, **kwargs: Any) -> Any:
+        return plain(forward(*args, **kwargs))
+
+    object.__setattr__(model, "forward", opened)
     try:
         yield
     finally:
@@ -70,7 +76,8 @@ def _plain_outputs(model: nn.Module) -> Iterator[None]:
             object.__setattr__(model, "forward", own)
 
 
-def _check_parameters(model: nn.Module) -> None:
+def check_parameters(model: nn.Module) -> None:
+    """Raises CaptureError for parameters that cannot be captured."""
     for name, parameter in model.named_parameters():
         if is_lazy(parameter):
             raise CaptureError(
@@ -86,6 +93,8 @@ def _check_parameters(model: nn.Module) -> None:
 
 def _hint(error: Exception) -> str:
     """What to do about an error of torch.export."""
+    if "Constraints violated" in str(error):
+        return "Leave that size out of dynamic_shapes, or take the one that torch.export suggests."
     if "GuardOnDataDependent" in type(error).__name__ or "data-dependent" in str(error).lower():
         return (
             "Its control flow depends on tensor values: apply cannon_fx to the sub-modules around that decision, or "
@@ -103,23 +112,34 @@ def _listed(arguments: Arguments) -> str:
     )
 
 
-def capture(model: nn.Module, example_inputs: Any = None, batch_dim: int | None = 0) -> ExportedProgram:
-    """The model's graph for one sample of the inputs; both as in `cannon_fx.plan`.
+def arguments_for(model: nn.Module, example_inputs: Any, batch_dim: int | None, samples: int = 1) -> Arguments:
+    """What to call `model` with for so many samples; on the device of its parameters, where all are on one.
 
-    Where all parameters are on one device, the inputs go there: a model on `meta` needs no memory. Raises CaptureError
-    when it cannot run or cannot be exported.
+    So a model on `meta` needs no memory. Raises CaptureError.
     """
-    _check_parameters(model)
     given = default_inputs(model) if example_inputs is None else example_inputs
-    arguments = one_sample(given, batch_dim)
+    arguments = samples_of(given, batch_dim, samples)
     if len(devices := {parameter.device for parameter in model.parameters()}) == 1:
         arguments = tree_map_only(Tensor, lambda tensor: tensor.to(*devices), arguments)
+    return arguments
+
+
+def export(model: nn.Module, arguments: Arguments, dynamic_shapes: Any = None) -> ExportedProgram:
+    """The model's graph in eval mode. Raises CaptureError when it cannot run or cannot be exported."""
     with evaluating(model), _plain_outputs(model), _quietly():
         try:
-            return torch.export.export(model, *arguments, strict=False)
+            return torch.export.export(model, *arguments, strict=False, dynamic_shapes=dynamic_shapes)
         except Exception as error:  # export and the model's own forward may raise anything
-            reason = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(". ")
+            lines = str(error).strip().splitlines() or ["no reason given"]
+            wishes = [line.strip(" -") for line in lines if line.startswith("  - ")]  # about dynamic shapes
+            reason = (wishes or lines)[0].rstrip(". ")
             raise CaptureError(
                 f"{type(model).__name__} cannot be captured with {_listed(arguments) or 'no inputs'}: "
                 f"{type(error).__name__}: {reason}. {_hint(error)}"
             ) from error
+
+
+def capture(model: nn.Module, example_inputs: Any = None, batch_dim: int | None = 0) -> ExportedProgram:
+    """The model's graph for one sample of the inputs; both as in `cannon_fx.plan`. Raises CaptureError."""
+    check_parameters(model)
+    return export(model, arguments_for(model, example_inputs, batch_dim))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -32,15 +33,26 @@ Command = (
 
 
 def main() -> None:
-    """The entry point: exit status 0, 2 after an error of the user's, 130 after Ctrl-C."""
+    """The entry point: exit status 0, 2 after an error of the user's, 130 after Ctrl-C, 141 if nobody reads on."""
+    for word in sys.argv:
+        if any("\ud800" <= letter <= "\udfff" for letter in word):  # Python's stand-ins for bytes that are no text
+            say(f"{word!r} is no text in UTF-8, and could not be written into a report. Rename it.")
+            sys.exit(2)
     options = tyro.cli(Command, prog="cannon", description="Communication-aware sparse networks for IMC chips.")
     from cannon_fx.errors import CannonError
     from cannon_fx.hw.errors import ChipError
 
     try:
         options.run()
+        sys.stdout.flush()
     except (CannonError, ChipError) as error:
         say(str(error))
+        sys.exit(2)
+    except BrokenPipeError:  # as when the output goes into `head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the end
+        sys.exit(141)
+    except OSError as error:
+        say(f"cannot use {error.filename or 'a file'!r}: {error.strerror}. Choose another path, or make room there.")
         sys.exit(2)
     except KeyboardInterrupt:
         say("stopped; nothing was written.")

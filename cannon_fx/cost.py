@@ -43,14 +43,17 @@ class Totals:
 
     @property
     def energy_pj(self) -> float:
+        """Dynamic energy of routers and links."""
         return float(self.communication.energy_pj.sum())
 
     @property
     def static_energy_pj(self) -> float:
+        """Clock and leakage of the whole network over the latency."""
         return float(self.communication.static_energy_pj.sum())
 
     @property
     def latency_cycles(self) -> float:
+        """One phase after another, in cycles of the network's clock, by `latency_model`."""
         return float(self.communication.latency_cycles.sum())
 
     @property
@@ -70,6 +73,7 @@ class Cost(Totals):
 
     @property
     def latency_model(self) -> LatencyModel:
+        """Whether the latency is computed or simulated."""
         return self.communication.latency_model
 
     def of(self, **match: str) -> Sums:
@@ -147,7 +151,7 @@ def cost(plan: Plan, keep: Keep, latency_model: LatencyModel = "analytic") -> Co
         phases=phases,
         communication=communicate(transfers, len(phases), plan.placed(), plan.chip, latency_model),
         keep=keep,
-        density=kept / weights,
+        density=kept / weights if weights else 1.0,
     )
 
 

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from cannon_fx.applied import find_applied_plan
-from cannon_fx.cost import Cost
+from cannon_fx.graph_notes import in_words, note_layers, op_name
 from cannon_fx.inputs import arguments_of
-from cannon_fx.modules import BlockSparse
 from cannon_fx.wrappers import unwrapped
-from cannon_fx.zero_blocks import decide, layer_name
+from cannon_fx.zero_blocks import decide
 
 
 def explain(model: nn.Module, example_inputs: Any) -> str:
@@ -26,18 +25,11 @@ def explain(model: nn.Module, example_inputs: Any) -> str:
     model = unwrapped(model)
     applied = find_applied_plan(model)
     cost = applied.cost() if applied else None
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, BlockSparse)}
     graphs: list[list[str]] = []
 
     def record(graph: GraphModule, inputs: list[Any]) -> Callable[..., Any]:
-        whys = {decision.node: decision.why for decision in decide(graph, inputs)}
-        calls = [node for node in graph.graph.nodes if node.op.startswith("call")]
-        lines = []
-        for node in calls:
-            name = layer_name(node) if node in whys or _sparse(node) else ""
-            why = layers[name].choice.why if name in layers else whys.get(node, "")
-            lines.append(_line(node, name, why, cost))
-        graphs.append(lines)
+        note_layers(graph, decide(graph, inputs), applied.modules if applied else {}, cost)
+        graphs.append([_line(node) for node in graph.graph.nodes if node.op.startswith("call")])
         return graph.forward
 
     torch.compile(model, backend=record)(*args, **kwargs)
@@ -48,22 +40,10 @@ def explain(model: nn.Module, example_inputs: Any) -> str:
     return "\n\n".join(texts)
 
 
-def _op(node: Node) -> str:
-    return node.target if isinstance(node.target, str) else str(getattr(node.target, "__name__", node.target))
-
-
-def _sparse(node: Node) -> bool:
-    """A block-sparse op, or the function around it that gives its gradient."""
-    return "bs_" in _op(node) or _op(node) == "autograd_function_apply"
-
-
-def _line(node: Node, name: str, why: str, cost: Cost | None) -> str:
+def _line(node: Node) -> str:
     value = node.meta.get("example_value")
     shape = list(value.shape) if isinstance(value, Tensor) else ""
     operands = ", ".join(operand.name for operand in node.all_input_nodes if operand.op != "placeholder")
-    text = f"  {node.name} = {_op(node)}({operands}) {shape}".rstrip()
-    if name:
-        text = f"{text}  # {name}: {why}"
-        if cost and (sums := cost.of(name=name)).flits:
-            text += f"; {sums.energy_pj:,.0f} pJ, {sums.latency_cycles:,.0f} cycles"
-    return text
+    text = f"  {node.name} = {op_name(node)}({operands}) {shape}".rstrip()
+    note = node.meta.get("custom", {}).get("cannon")
+    return f"{text}  # {in_words(note)}" if note else text

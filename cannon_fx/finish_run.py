@@ -8,29 +8,43 @@ from pathlib import Path
 from typing import Any
 
 from cannon_fx.atomic import atomic_write_text
+from cannon_fx.checkpoint import CHECKPOINT, CONFIG, REPORT
 from cannon_fx.config import RunConfig
 from cannon_fx.data import ImageData
 from cannon_fx.report import write_report
-from cannon_fx.run import CHECKPOINT, CONFIG, Run
-from cannon_fx.train.retrain import Epoch
-
-REPORT = "report.json"
+from cannon_fx.run import Run
+from cannon_fx.train.ranks import first, rank
+from cannon_fx.train.training import Epoch
 
 
 def finish_run(
-    folder: Path, config: RunConfig, command: str, data: ImageData, listen: Callable[[Epoch], None]
+    folder: Path,
+    config: RunConfig,
+    command: str,
+    data: ImageData,
+    listen: Callable[[Epoch], None],
+    checkpoint_seconds: float = 60.0,
 ) -> dict[str, Any]:
-    """Does what is left of the run in `folder`, which this process has to itself, and returns its record.
+    """Does what is left of the run in `folder`, which these processes have to themselves, and returns its record.
 
     Raises CannonError as Run does, before anything is written.
     """
-    if not (folder / REPORT).exists():
+
+    def tell(_: object, epoch: Epoch) -> None:
+        if rank() == 0:
+            listen(epoch)
+
+    def close() -> dict[str, Any]:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        record: dict[str, Any] = json.loads((folder / REPORT).read_text("utf-8"))
+        return record
+
+    if not first((folder / REPORT).exists):
         run = Run(config, command, data)
-        if (folder / CHECKPOINT).exists():
+        if first((folder / CHECKPOINT).exists):
             run.resume(folder)
         else:
-            atomic_write_text(folder / CONFIG, config.toml())
-        write_report(run.execute(folder, lambda _, epoch: listen(epoch)), folder)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
-    record: dict[str, Any] = json.loads((folder / REPORT).read_text("utf-8"))
-    return record
+            first(lambda: atomic_write_text(folder / CONFIG, config.toml()))
+        record = run.execute(folder, tell, checkpoint_seconds)
+        first(lambda: write_report(record, folder))
+    return first(close)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from cannon_fx.config import RunConfig
 from cannon_fx.data import ImageData
 from cannon_fx.errors import RunError
 from cannon_fx.plans import Plan
+from cannon_fx.train.ranks import ranks
 
 
 def check_fit(model: nn.Module, plan: Plan, data: ImageData, config: RunConfig) -> None:
@@ -27,9 +29,12 @@ def check_fit(model: nn.Module, plan: Plan, data: ImageData, config: RunConfig) 
         )
     if not any(p.requires_grad for p in model.parameters()):
         raise RunError(f"every parameter of {config.model} is frozen. Let some require a gradient.")
-    normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
-    if normalised and len(data.train) % config.batch_size == 1:
+    last = len(data.train) % config.batch_size or config.batch_size
+    smallest, normalised = last // config.accumulate, any(isinstance(m, _BatchNorm) for m in model.modules())
+    lonely = normalised and smallest == 1 and last < config.batch_size
+    if smallest < ranks() or lonely:
+        norm = "; batch norm cannot be trained on a single image" if lonely else ""
         raise RunError(
-            f"batch_size {config.batch_size} leaves one of {len(data.train)} images for the last batch, "
-            "on which batch norm cannot be trained. Take one more or less."
+            f"batch_size {config.batch_size} leaves {last} of {len(data.train)} images for the last batch, too few for "
+            f"{config.accumulate} x {ranks()} (accumulate x processes){norm}. Take another batch_size."
         )

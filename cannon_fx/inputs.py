@@ -41,8 +41,8 @@ def default_inputs(model: nn.Module) -> tuple[Tensor, ...]:
     )
 
 
-def one_sample(example_inputs: Any, batch_dim: int | None = 0) -> Arguments:
-    """The arguments, with every tensor in them narrowed to its first sample: costs are per inference.
+def samples_of(example_inputs: Any, batch_dim: int | None = 0, samples: int = 1) -> Arguments:
+    """The arguments, with every tensor in them narrowed to its first sample, so many times: costs are per inference.
 
     The first tensor's size along `batch_dim` is the batch. A tensor of another size there (a mask, positions) belongs
     to every sample and stays whole, as all do if `batch_dim` is None. Raises CaptureError if there is no sample.
@@ -61,7 +61,7 @@ def one_sample(example_inputs: Any, batch_dim: int | None = 0) -> Arguments:
 
     def narrow(tensor: Tensor) -> Tensor:
         ours = _has(tensor, batch_dim) and tensor.shape[batch_dim] == batch
-        return tensor.narrow(batch_dim, 0, 1) if ours else tensor
+        return torch.cat([tensor.narrow(batch_dim, 0, 1)] * samples, batch_dim) if ours else tensor
 
     return tree_map_only(Tensor, narrow, arguments)
 

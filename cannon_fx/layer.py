@@ -11,6 +11,11 @@ import numpy as np
 from cannon_fx.hw.arrays import Ints
 
 
+def weight_key(layer: str) -> str:
+    """The state_dict key of a layer's weight, by the layer's name: "" for a model that is one layer."""
+    return f"{layer}.weight" if layer else "weight"
+
+
 @dataclass(frozen=True)
 class Layer:
     """One weight matrix op of the graph, split over I x J tiles.
@@ -31,6 +36,11 @@ class Layer:
     first_tile: int
     called: bool = True
     """False where another module reads the weight, and the layer's own module does not run."""
+
+    @property
+    def title(self) -> str:
+        """The name for people."""
+        return self.name or "(the model)"
 
     @property
     def out_channels(self) -> int:

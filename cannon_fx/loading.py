@@ -15,6 +15,7 @@ from cannon_fx.errors import MappingError, RunError
 from cannon_fx.hw.chip import Chip
 from cannon_fx.kernels.packed import unpack
 from cannon_fx.kernels.pattern import BlockPattern
+from cannon_fx.layer import weight_key
 from cannon_fx.modules import pattern_of
 from cannon_fx.passes.rewrite import rewrite
 from cannon_fx.plans import Plan
@@ -32,19 +33,19 @@ def load(path: str | Path, model: nn.Module) -> AppliedPlan:
     file = _file(Path(path))
     saved, weights = _read(file)
     shapes = {key: tuple(value.shape) for key, value in weights.items()}
-    shapes |= {f"{name}.weight": tuple(shape) for name, shape in saved.packed.items()}
+    shapes |= {weight_key(name): tuple(shape) for name, shape in saved.packed.items()}
     _check_same(model, shapes, file)
     found = plan(
         model,
-        saved.arguments(next(model.parameters()).device),
+        saved.arguments(next((p.device for p in model.parameters()), torch.device("cpu"))),
         chip=Chip.parse_data(saved.chip, str(file)),
         targets=list(saved.keep),
-        **saved.options,
+        **saved.options.model_dump(),
         batch_dim=None,  # it was one sample that was captured
     )
     patterns = _patterns(found, saved, file)
     for name in saved.packed:
-        key, pattern = f"{name}.weight", patterns[name]
+        key, pattern = weight_key(name), patterns[name]
         if weights[key].shape[:3] != (pattern.nnz, pattern.out_block, pattern.group_size):
             raise MappingError(f"{file} does not fit: {key!r} holds other blocks than its mask keeps. Save it again.")
         weights[key] = unpack(weights[key], pattern)

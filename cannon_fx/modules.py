@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cannon_fx.kernels import decompositions as decompositions  # registers what exporters look up
 from cannon_fx.kernels.choice import Choice, choose
 from cannon_fx.kernels.functional import block_sparse_conv2d, block_sparse_linear
 from cannon_fx.kernels.pattern import BlockPattern
@@ -49,22 +50,33 @@ class BlockSparse(nn.Module):
     choice: Choice
     zeroed: tuple[Tensor | None, int]
     """The weight, and the version of it, in which everything cut was set to zero"""
+    hooked: tuple[Tensor | None]
+    """The weight whose gradient is masked by a hook, where forward cannot do it"""
     weight: Tensor  # the layer class's own parameter
 
     @classmethod
-    def of(cls, old: nn.Module, layer: Layer) -> Self:
-        """The block-sparse twin of `old`, with its own parameters, hooks and mode, and nothing cut."""
-        new = cls.__new__(cls)
-        new.__dict__.update(old.__dict__)
-        for registry in ("_parameters", "_buffers", "_non_persistent_buffers_set"):
-            new.__dict__[registry] = old.__dict__[registry].copy()
+    def of(cls, module: nn.Module, layer: Layer) -> Self:
+        """`module` itself, which becomes block-sparse with nothing cut; whoever refers to it keeps doing so."""
+        object.__setattr__(module, "__class__", cls)
+        assert isinstance(module, cls)
         for name in ("mask", "factor"):
-            new.register_buffer(name, torch.empty(0, dtype=torch.bool), persistent=False)
-        new.positions, new.called = layer.positions, layer.called
-        if not new.called and new.weight.requires_grad:  # forward cannot mask the gradient of what is cut
-            new.weight.register_hook(new._masked_gradient)
-        new._set(pattern_of(layer))
-        return new
+            module.register_buffer(name, torch.empty(0, dtype=torch.bool), persistent=False)
+        module.positions, module.called, module.hooked = layer.positions, layer.called, (None,)
+        module._set(pattern_of(layer))
+        module._hook()
+        return module
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """For copies and pickles, which bring neither a tensor's hooks nor its version."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.zeroed, self.hooked = (None, 0), (None,)
+        self._hook()
+
+    def _hook(self) -> None:
+        """Masks the gradient of what is cut where forward does not run."""
+        if not self.called and self.weight.requires_grad and self.hooked[0] is not self.weight:
+            self.weight.register_hook(self._masked_gradient)
+            self.hooked = (self.weight,)
 
     def _set(self, pattern: BlockPattern) -> None:
         self.pattern, self.mask = pattern, pattern.spread(pattern.keep).to(self.weight.device)
@@ -87,6 +99,7 @@ class BlockSparse(nn.Module):
         """To another device or dtype, where another choice may be right."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._choose()
+        self._hook()
         return self
 
     def extra_repr(self) -> str:
@@ -171,6 +184,11 @@ class BlockSparseTransposed(BlockSparse):
 
     bias: Tensor
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Its class is made when it is needed: a pickle names the layer class."""
+        _, kind = type(self).__bases__
+        return _new_twin, (kind,), self.__dict__
+
     def matrix(self, values: Tensor) -> Tensor:
         return values.t()
 
@@ -206,12 +224,19 @@ def twin_of(kind: type[nn.Module]) -> type[BlockSparse] | None:
     return TWIN.get(kind)
 
 
+def _new_twin(kind: type[nn.Module]) -> BlockSparse:
+    """Of a layer class, without state."""
+    twin = twin_of(kind)
+    assert twin is not None, "it had one when it was pickled"
+    return twin.__new__(twin)
+
+
 def _name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def block_sparse(module: nn.Module, layer: Layer) -> BlockSparse:
-    """The block-sparse twin of a module that has one."""
+    """The module itself, of the block-sparse class that its own has."""
     twin = twin_of(type(module))
     assert twin is not None, "the Partition pass maps no other modules"
     return twin.of(module, layer)

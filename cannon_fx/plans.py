@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import sympy
 
     from cannon_fx.cost import Cost
+    from cannon_fx.dynamic import DynamicProgram
     from cannon_fx.hw.communication import LatencyModel
 
 Keep = Mapping[str, NDArray[np.bool_]]
@@ -69,7 +70,8 @@ class Move:
 class Plan:
     """Layers, tiles, placement, homes and transfers of one model on one chip, for one inference.
 
-    `options` are the compiler's own (group_size, order), so that a saved plan can be made again.
+    `options` are the compiler's own (group_size, order), so that a saved plan can be made again. Where sizes of the
+    inputs were left open, `exported` has those of the example and `dynamic` has symbols.
     """
 
     chip: Chip
@@ -80,6 +82,7 @@ class Plan:
     inputs: Mapping[str, LayerInput] = field(default_factory=dict)
     moves: tuple[Move, ...] = ()
     placement: Placement | None = None
+    dynamic: DynamicProgram | None = None
 
     @property
     def tiles(self) -> int:
@@ -132,15 +135,21 @@ class Plan:
         return cost(self, self.keep(), latency_model)
 
     @property
-    def graph_module(self) -> GraphModule:
-        """The captured network, for one sample, as a plain FX graph; its nodes carry what the kept connections cost.
+    def annotated(self) -> ExportedProgram:
+        """The captured network; its nodes carry what the connections that are kept now cost, for one sample.
 
-        In node.meta["custom"]["cannon"], as passes/annotate.py says.
+        In node.meta["custom"]["cannon"], as cannon_fx/annotate.py says; torch.export.save keeps it. Costs are formulas
+        where sizes are open.
         """
-        from cannon_fx.passes.annotate import Annotate
+        from cannon_fx.annotate import annotated  # which itself reads plans
 
-        annotated: GraphModule = Annotate(self.keep())(self).exported.module()
-        return annotated
+        return annotated(self, self.keep())
+
+    @property
+    def graph_module(self) -> GraphModule:
+        """`annotated` as a plain FX graph module, to be run."""
+        module: GraphModule = self.annotated.module()
+        return module
 
     def energy_formula(self) -> sympy.Expr:
         """Its dynamic communication energy, pJ, in a chip's constants: see cannon_fx.hw.symbolic."""

@@ -13,14 +13,15 @@ from rich.table import Table
 
 from cannon_fx.report.numbers import percent, quantity, ratio
 from cannon_fx.run import Run, Stage
-from cannon_fx.train.retrain import Epoch
+from cannon_fx.train.ranks import rank
+from cannon_fx.train.training import Epoch
 
 
 class Progress:
     """A listener for Run.execute, to be used in a with block."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.console = run, Console()
+        self.run, self.console = run, Console(quiet=rank() > 0)
         columns = (
             TextColumn("{task.description:<12}"),
             BarColumn(),

@@ -1,27 +1,25 @@
 """A run: train or take a dense network, retrain it once per method, and write what came out into a folder.
 
-The run goes from checkpoint to checkpoint, one per epoch; a run that was stopped goes on from the last one
-and ends with the same numbers.
+The run goes from checkpoint to checkpoint, one at every epoch's end and some in between; a run that was killed goes
+on from the last one and ends with the same numbers.
 """
 
 from __future__ import annotations
 
 import copy
-import io
-import os
 import platform
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from cannon_fx import __version__
 from cannon_fx.applied import AppliedPlan
-from cannon_fx.atomic import atomic_write_bytes, atomic_write_text
+from cannon_fx.checkpoint import Checkpoints, make_folder, read_checkpoint
 from cannon_fx.chip_sources import chip_sources
 from cannon_fx.compile import apply_cannon, plan
 from cannon_fx.config import RunConfig
@@ -39,11 +37,11 @@ from cannon_fx.record import method_record, placed_again_record, plan_record
 from cannon_fx.save import save
 from cannon_fx.train.baselines.filters import FilterControl
 from cannon_fx.train.budget import Budget
+from cannon_fx.train.evaluate import evaluate
 from cannon_fx.train.landing import check_feasible
-from cannon_fx.train.retrain import Epoch, Training, evaluate
+from cannon_fx.train.ranks import first, rank, ranks
 from cannon_fx.train.start import PRICING, starter
-
-CHECKPOINT, CONFIG = "checkpoint.pt", "config.toml"
+from cannon_fx.train.training import Epoch, Training
 
 CALIBRATION = 64
 """Train samples by which a quantised network's ranges are set."""
@@ -97,69 +95,24 @@ class Run:
         self.history: list[dict[str, Any]] = []
         self.kept_plan = self.plan
 
-    @staticmethod
-    def refuse(folder: Path) -> NoReturn:
-        """Raises RunError: no run overwrites what is there."""
-        raise RunError(
-            f"the output folder {str(folder)!r} exists already. Choose another with --out, go on with an "
-            "unfinished run there with --resume, or remove it."
-        )
-
     def start(self, folder: Path) -> None:
         """Makes the run's folder. Raises RunError when it exists or cannot be made."""
-        try:
-            folder.mkdir(parents=True)
-            try:
-                atomic_write_text(folder / CONFIG, self.config.toml())
-            except OSError:
-                self.abandon(folder)
-                raise
-        except FileExistsError:
-            self.refuse(folder)
-        except OSError as error:
-            raise RunError(
-                f"cannot make the output folder {str(folder)!r}: {error.strerror}. Choose another with --out."
-            ) from error
-
-    @staticmethod
-    def abandon(folder: Path) -> None:
-        """Takes back what `start` made, as long as there is nothing to go on from."""
-        (folder / CONFIG).unlink(missing_ok=True)
-        with suppress(OSError):  # something else lies there by now
-            folder.rmdir()
+        first(lambda: make_folder(folder, self.config))
 
     def resume(self, folder: Path) -> None:
         """Takes up the run in `folder`. Raises RunError when there is none, or one with other options."""
-        path = folder / CHECKPOINT
-        if not os.path.isfile(path):
-            done = " It is finished." if os.path.isfile(folder / "report.json") else ""
-            raise RunError(
-                f"there is no unfinished run in {str(folder)!r}.{done} Leave --resume out, or name another --out."
-            )
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            self.first, self.interrupted = int(state["stage"]), dict(state["training"])
-            self.results, self.history = dict(state["results"]), list(state["history"])
-            saved = dict(state["identity"])
-            base = state["base"]
-        except Exception as error:  # torch.load raises many kinds on a damaged file
-            raise RunError(
-                f"the checkpoint {str(path)!r} cannot be read ({type(error).__name__}). Start again with another --out."
-            ) from error
-        for key, value in self.identity.items():
-            if saved.get(key) != value:
-                raise RunError(
-                    f"the run in {str(folder)!r} was started with {key} = {saved.get(key)!r}, now it is {value!r}. "
-                    "Resume with the options and files it was started with (see its config.toml), or start another "
-                    "with --out."
-                )
-        if base is not None:
-            self._load(self.base.load_state_dict, base, folder)
+        state = first(lambda: read_checkpoint(folder, self.config, self.identity))
+        if state is None:
+            return
+        self.first, self.interrupted = state["stage"], state["training"]
+        self.results, self.history = state["results"], state["history"]
+        if state["base"] is not None:
+            self._load(self.base.load_state_dict, state["base"], folder)
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same when a run goes on: options, and what the files hold that they name."""
         chip = {f"chip {name}": value for name, value in self.plan.chip.dump().items()}
-        return {**self.config.plain(), **chip, "data's fingerprint": self.data.fingerprint()}
+        return {**self.config.plain(), **chip, "data's fingerprint": self.data.fingerprint(), "processes": ranks()}
 
     @staticmethod
     def _load(load_state_dict: Callable[[Any], Any], state: Any, folder: Path) -> None:
@@ -171,17 +124,22 @@ class Run:
                 "changed since. Start again with another --out."
             ) from error
 
-    def execute(self, folder: Path | None = None, listen: Listener = _ignore_epoch) -> dict[str, Any]:
-        """Runs the stages that are left and returns the record; with a folder, leaves checkpoints and weights there."""
+    def execute(
+        self, folder: Path | None = None, listen: Listener = _ignore_epoch, checkpoint_seconds: float = 60.0
+    ) -> dict[str, Any]:
+        """Runs the stages that are left and returns the record.
+
+        With a folder, leaves weights there, and a checkpoint at the end of every epoch and each `checkpoint_seconds`.
+        """
+        checkpoints = Checkpoints(folder, checkpoint_seconds)
         for number in range(self.first, len(self.stages)):
-            self._stage(number, folder, listen)
+            self._stage(number, folder, checkpoints, listen)
         return self.record()
 
     def record(self) -> dict[str, Any]:
         """What report.json holds."""
-        versions = {name: version(name) for name in ("cannon-fx", "torch", "numpy")} | {
-            "python": platform.python_version()
-        }
+        versions = {"cannon-fx": __version__, **{name: version(name) for name in ("torch", "numpy")}}
+        versions["python"] = platform.python_version()
         return {
             "schema": 1,
             "command": self.command,
@@ -189,7 +147,8 @@ class Run:
             "network": self.config.model,
             "data": self.data.name,
             "seed": self.config.seed,
-            "device": f"{self.config.device}, {torch.get_num_threads()} threads, {platform.machine()}",
+            "device": f"{self.config.device}, {torch.get_num_threads()} threads, {platform.machine()}"
+            + (f", {ranks()} processes" if ranks() > 1 else ""),
             "budget": self.config.budget,
             "seconds": sum(row["seconds"] for row in self.history),
             "methods": self.results,
@@ -198,9 +157,9 @@ class Run:
             "history": self.history,
         }
 
-    def _stage(self, number: int, folder: Path | None, listen: Listener) -> None:
+    def _stage(self, number: int, folder: Path | None, checkpoints: Checkpoints, listen: Listener) -> None:
         stage, config = self.stages[number], self.config
-        torch.manual_seed(config.seed + number)
+        torch.manual_seed(config.seed + number + (rank() << 32))  # dropout is not the same on all shares of a batch
         network = self.base if stage.name == "base" else copy.deepcopy(self.base)
         found = self.plan
         if stage.method in PRICING:
@@ -215,17 +174,26 @@ class Run:
             learning_rate=config.learning_rate,
             device=config.device,
             bfloat16=config.bfloat16,
+            accumulate=config.accumulate,
         )
+
+        def keep() -> None:
+            checkpoints.write(self._state(number, training))
+
+        def keep_if_due() -> None:
+            if checkpoints.due():
+                keep()
+
         if self.interrupted:
             self._load(training.load_state_dict, self.interrupted, folder or Path())
             self.interrupted = None
-        for epoch in training:
+        while training.done < stage.epochs:
+            epoch = training.run_epoch(keep_if_due)
             row = {"method": stage.name, **asdict(epoch)}
             if training.control is None:
                 row |= {"energy_pj": self.full.energy_pj, "latency_cycles": self.full.latency_cycles}
             self.history.append(row)
-            if folder:
-                self._checkpoint(folder, number, training)
+            keep()
             listen(stage, epoch)
         if stage.name == "base":
             return
@@ -242,7 +210,7 @@ class Run:
         }
         if stage.name == ("cannon" if "cannon" in config.methods else config.methods[-1]):
             self.kept_plan = found
-            if folder:
+            if folder and rank() == 0:
                 save(network, found if isinstance(found, AppliedPlan) else None, folder)
 
     def _test(self) -> Batches:
@@ -263,8 +231,9 @@ class Run:
         batches = Batches(self.held_out, self.data, 256, shuffle=False, augment=False, seed=0)
         return evaluate(network, batches, self.config.device)
 
-    def _checkpoint(self, folder: Path, number: int, training: Training) -> None:
-        state: dict[str, Any] = {
+    def _state(self, number: int, training: Training) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {
             "identity": self.identity,
             "stage": number,
             "training": training.state_dict(),
@@ -272,9 +241,6 @@ class Run:
             "history": self.history,
             "base": None if self.stages[number].name == "base" else self.base.state_dict(),
         }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        atomic_write_bytes(folder / CHECKPOINT, buffer.getvalue())
 
     def _sample(self) -> Tensor:
         return self.data.train.images[:1].float().to(self.config.device)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cannon_fx.atomic import atomic_write_bytes
 from cannon_fx.errors import RunError
 from cannon_fx.kernels.packed import pack
+from cannon_fx.layer import weight_key
 from cannon_fx.saved_plan import SavedPlan
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def save(model: nn.Module, applied: AppliedPlan | None, folder: str | Path, pack
         saved = SavedPlan.of(applied)
         for name, module in applied.modules.items() if packed else ():
             if not module.dense:
-                key = f"{name}.weight"
+                key = weight_key(name)
                 saved.packed[name] = list(tensors[key].shape)
                 tensors[key] = pack(tensors[key], module.pattern).contiguous()
         metadata["cannon"] = saved.model_dump_json()

@@ -5,16 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from torch import Tensor
 
 from cannon_fx.errors import MappingError, RunError
 from cannon_fx.layer import Layer
+from cannon_fx.passes.place import PlacementOrder
 
 if TYPE_CHECKING:
     from cannon_fx.applied import AppliedPlan
@@ -37,6 +46,15 @@ class SavedInput(BaseModel):
         return dtype
 
 
+class SavedOptions(BaseModel):
+    """The compiler's own options."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    group_size: PositiveInt
+    order: PlacementOrder
+    seed: NonNegativeInt
+
+
 class SavedPlan(BaseModel):
     """What it takes to make the plan again, and which connections are kept."""
 
@@ -44,8 +62,7 @@ class SavedPlan(BaseModel):
     schema_version: Literal[2] = 2
     chip: dict[str, Any]
     """As in a chip file"""
-    options: dict[str, Any]
-    """group_size, order, seed"""
+    options: SavedOptions
     inputs: list[SavedInput]
     keep: dict[str, str]
     """Per layer, the bits of bool [J, G], in hexadecimal"""
@@ -59,6 +76,12 @@ class SavedPlan(BaseModel):
             bytes.fromhex(bits)  # raises ValueError
         return keep
 
+    @model_validator(mode="after")
+    def _packed_is_cut(self) -> Self:
+        if unknown := self.packed.keys() - self.keep.keys():
+            raise ValueError(f"packed names {min(unknown)!r}, which has no mask")
+        return self
+
     @classmethod
     def of(cls, applied: AppliedPlan) -> SavedPlan:
         """Raises RunError when the network was captured with other inputs than plain tensors."""
@@ -71,7 +94,7 @@ class SavedPlan(BaseModel):
             )
         return cls(
             chip=applied.chip.dump(),
-            options=dict(applied.options),
+            options=SavedOptions(**applied.options),
             inputs=[SavedInput(shape=list(x.shape), dtype=str(x.dtype).removeprefix("torch.")) for x in arguments[0]],
             keep={name: np.packbits(keep).tobytes().hex() for name, keep in applied.keep().items()},
         )
@@ -93,7 +116,7 @@ class SavedPlan(BaseModel):
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise RunError(f"the plan in {path} is damaged at {where!r}: {first['msg']}. Save it again.") from error
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             raise RunError(f"the plan in {path} is damaged: {error}. Save it again.") from error
 
     def arguments(self, device: torch.device) -> tuple[Tensor, ...]:

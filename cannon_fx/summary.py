@@ -34,7 +34,7 @@ def summary(plan: Plan, cost: Cost, width: int = 110) -> str:
 
     for layer in plan.layers:
         row(
-            layer.name,
+            layer.title,
             "x".join(map(str, layer.weight_shape)),
             f"{layer.row_blocks}x{layer.column_blocks}",
             str(layer.groups * layer.column_blocks),
@@ -48,7 +48,7 @@ def summary(plan: Plan, cost: Cost, width: int = 110) -> str:
         f"EDP {cost.edp_pj_cycles:.3g} pJ·cycles; per inference, {'multi' if plan.chip.noc.multicast else 'uni'}cast, "
         "partial sums included"
     )
-    if computing := compute_total(plan, cost.keep):
+    if plan.layers and (computing := compute_total(plan, cost.keep)):
         share = cost.energy_pj / (cost.energy_pj + computing["energy_pj"])
         totals += (
             f"\nbeside it, computing: {computing['energy_pj']:,.0f} pJ (of which ADCs {computing['adc_pj']:,.0f}), "
@@ -96,5 +96,7 @@ def _costliest(cost: Cost) -> Table:
         if energy[k] > 0:
             phase = cost.phases[k]
             share = f"{energy[k] / energy.sum():.1%}"
-            table.add_row(WHAT[phase.kind], phase.name, f"{energy[k]:,.0f}", share, f"{latency[k]:,.0f}")
+            table.add_row(
+                WHAT[phase.kind], phase.name or "(the model)", f"{energy[k]:,.0f}", share, f"{latency[k]:,.0f}"
+            )
     return table

@@ -62,8 +62,13 @@ def arguments(node: Node) -> dict[str, Any]:
 def layer_name(node: Node) -> str:
     """The module that the call ran in, as the model names it; the node's own name where there is none."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
-    path = re.sub(r"^L\['\w+'\]\.?", "", stack[-1][0]) if stack else ""
-    return re.sub(r"\[['\"]?(\w+)['\"]?\]", r".\1", path.replace("._modules", "")).strip(".") or node.name
+    return own_path(stack[-1][0]) if stack and own_path(stack[-1][0]) else node.name
+
+
+def own_path(source: str) -> str:
+    """How the model itself calls what Dynamo calls L['self']._modules['head']._parameters['weight']."""
+    path = re.sub(r"^L\['\w+'\]|\._(modules|parameters|buffers)\b", "", source)
+    return re.sub(r"\[['\"]?(\w+)['\"]?\]", r".\1", path).strip(".")
 
 
 def decide(graph: GraphModule, example_inputs: Sequence[Any]) -> list[Decision]:

@@ -17,7 +17,7 @@ from .compute import Compute
 from .energy import Energy, NocEnergy
 from .errors import ChipError
 from .network_spec import Routing, Topology
-from .reading import read_text
+from .reading import read_text, shown
 from .router import Router
 
 Count = Annotated[int, Field(gt=0, le=1_000_000, strict=True)]
@@ -218,9 +218,10 @@ class Chip(_Section):
     def parse(cls, content: str, origin: str) -> Chip:
         """A chip from TOML text; `origin` names it in errors. Raises ChipError."""
         try:
-            return cls.parse_data(tomllib.loads(content), origin)
-        except tomllib.TOMLDecodeError as error:
+            data = tomllib.loads(content)
+        except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in thousands of lists
             raise ChipError(f"chip {origin!r} is not valid TOML: {error}. Correct that line.") from error
+        return cls.parse_data(data, origin)
 
     @classmethod
     def parse_data(cls, data: dict[str, Any], origin: str) -> Chip:
@@ -246,5 +247,5 @@ def _describe(problem: Any) -> str:
         return f"{where} is not a key of a chip description"
     what = problem["msg"].removeprefix("Value error, ")
     return f"{where}: {what[0].lower()}{what[1:]}" + (
-        "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r})"
+        "" if isinstance(problem["input"], dict) else f" (got {shown(problem['input'])})"
     )

@@ -28,7 +28,7 @@ _SOURCES = CellType(_sources())
 
 
 def _cached(function: _Function, **options: Any) -> _Function:
-    """Compile at the first call; keep the result on disk beside the source.
+    """Compile at the first call; keep the result on disk, beside the source or in the user's cache, if either can be.
 
     numba notices a change of the function's own file only, though functions of other files are compiled into it. But
     its key on disk also holds the closure: so the fingerprint of all sources goes there, as a variable never read.
@@ -42,7 +42,10 @@ def _cached(function: _Function, **options: Any) -> _Function:
         (*(function.__closure__ or ()), _SOURCES),
     )
     keyed.__qualname__, keyed.__module__, keyed.__doc__ = function.__qualname__, function.__module__, function.__doc__
-    return cast(_Function, numba.njit(cache=True, **options)(keyed))
+    try:
+        return cast(_Function, numba.njit(cache=True, **options)(keyed))
+    except RuntimeError:  # neither folder can be written: then every process compiles anew
+        return cast(_Function, numba.njit(**options)(keyed))
 
 
 def compiled(function: _Function) -> _Function:

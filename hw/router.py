@@ -164,20 +164,23 @@ class Router(BaseModel):
         return cls.parse(read_text(path), str(path))
 
 
+_FORM = "Write every option as `key = value;`."
+
+
 def _assignments(text: str, origin: str) -> list[tuple[str, str | int | float]]:
     """(key, value) of every `key = value;`, in order."""
     found = []
     bare = re.sub(r"//[^\n]*", "", text)
     statements = bare.split(";")
     if statements[-1].strip():
-        raise ChipError(f"router {origin!r}: {_beginning(statements[-1])!r} does not end with ';'. Write key = value;")
+        raise ChipError(f"router {origin!r}: {_beginning(statements[-1])!r} does not end with ';'. {_FORM}")
     for statement in statements[:-1]:
         match = re.fullmatch(r"\s*([A-Za-z_][\w\-/.]*)\s*=\s*(\S+|\{.*\})\s*", statement, re.DOTALL)
         if match is None:
-            raise ChipError(f"router {origin!r}: cannot read {_beginning(statement)!r}. Write key = value;")
+            raise ChipError(f"router {origin!r}: cannot read {_beginning(statement)!r}. {_FORM}")
         key, word = match.groups()
         value: str | int | float = word
-        if re.fullmatch(r"-?\d+", word):
+        if re.fullmatch(r"-?\d{1,18}", word):  # Python refuses thousands of digits; no option has as many as 18
             value = int(word)
         elif re.fullmatch(r"-?(\d*\.)?\d+([eE][+-]?\d+)?", word):
             value = float(word)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -27,10 +29,14 @@ def pack(weight: Tensor, pattern: BlockPattern) -> Tensor:
 
 def unpack(packed: Tensor, pattern: BlockPattern) -> Tensor:
     """[nnz, out_block, group_size, *taps] -> [out_channels, in_channels, *taps], zeros where cut; differentiable."""
-    blocks, groups = pattern.shape
-    taps = packed.shape[3:]
-    block, group = pattern.lists(packed.device).block_of.long().T
-    tiled = packed.new_zeros(blocks, groups, pattern.out_block, pattern.group_size, *taps)
-    tiled = tiled.index_put((block, group), packed).transpose(1, 2)
-    whole = tiled.reshape(blocks * pattern.out_block, groups * pattern.group_size, *taps)
-    return whole[: pattern.out_channels, : pattern.in_channels]
+    sizes = *pattern.channels, pattern.out_block, pattern.group_size
+    return unpack_blocks(packed, pattern.lists(packed.device).block_of, sizes)
+
+
+def unpack_blocks(packed: Tensor, block_of: Tensor, sizes: Sequence[int]) -> Tensor:
+    """The same from a pattern's list, [nnz, 2], and sizes: out_channels, in_channels, out_block, group_size."""
+    out_channels, in_channels, out_block, group_size = sizes
+    blocks, groups, taps = -(-out_channels // out_block), -(-in_channels // group_size), packed.shape[3:]
+    block, group = block_of.long().T
+    tiled = packed.new_zeros(blocks, groups, *packed.shape[1:]).index_put((block, group), packed).transpose(1, 2)
+    return tiled.reshape(blocks * out_block, groups * group_size, *taps)[:out_channels, :in_channels]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from rich.console import Console
 
-from cannon_fx.commands import say
+from cannon_fx.commands import command_line, say
 from cannon_fx.commands.mapping import DEMO_MODEL
 from cannon_fx.methods import Method
 
 if TYPE_CHECKING:
     from cannon_fx.compare.config import CompareConfig
-    from cannon_fx.train.retrain import Epoch
+    from cannon_fx.train.training import Epoch
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,14 @@ class Compare:
     """how tiles are placed, before training for the dense traffic and after it for what is left"""
     bfloat16: bool = False
     """train with bfloat16 autocast and channels last; weights and evaluation stay float32"""
+    accumulate: int = 1
+    """parts in which each step's samples are taken one after another; more parts need less memory"""
     device: str = "cpu"
     """cpu, cuda, cuda:1, …"""
     out: Path = Path("runs/compare")
     """folder for the results; what is finished there is kept"""
+    checkpoint_seconds: float = 60.0
+    """between two checkpoints of a run's epoch; there is always one at its end"""
 
     def settings(self) -> CompareConfig:
         """From --config, or from the other options."""
@@ -68,24 +71,28 @@ class Compare:
         if self.config is not None:
             return CompareConfig.read(self.config)
         options = asdict(self) | {"base_weights": tuple(map(str, self.base_weights))}
-        return CompareConfig(**{name: value for name, value in options.items() if name not in ("config", "out")})
+        own = ("config", "out", "checkpoint_seconds")
+        return CompareConfig(**{name: value for name, value in options.items() if name not in own})
 
     def run(self) -> None:
-        """Runs what is left; on Ctrl-C says how to go on."""
+        """Runs what is left, with the other processes if torchrun has started several; on Ctrl-C says how to go on."""
         from cannon_fx.compare.page import record_of, write_comparison
         from cannon_fx.compare.runs import execute, open_folder
+        from cannon_fx.train.ranks import first, joined, rank
 
-        command = shlex.join(["cannon", *sys.argv[1:]])
-        settings = self.settings()
-        open_folder(settings, self.out)
-        try:
-            outcomes = execute(settings, self.out, command, _tell)
-        except KeyboardInterrupt:
-            say(f"stopped. What is finished is safe in {self.out}. Go on with:\n  {command}")
-            sys.exit(130)
-        record = record_of(outcomes, command, settings.plain())
-        write_comparison(record, self.out)
-        show(record, self.out)
+        command, settings = command_line(), self.settings()
+        with joined(settings.device):
+            first(lambda: open_folder(settings, self.out))
+            try:
+                outcomes = execute(settings, self.out, command, _tell, self.checkpoint_seconds)
+            except KeyboardInterrupt:
+                if rank() == 0:
+                    say(f"stopped. What is finished is safe in {self.out}. Go on with:\n  {command}")
+                sys.exit(130)
+            if rank() == 0:
+                record = record_of(outcomes, command, settings.plain())
+                write_comparison(record, self.out)
+                show(record, self.out)
 
 
 def _tell(job: str, state: str, epoch: Epoch) -> None:

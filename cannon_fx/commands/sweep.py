@@ -19,7 +19,7 @@ from cannon_fx.commands.training import TrainingOptions, run_config
 
 if TYPE_CHECKING:
     from cannon_fx.sweep.points import Against, Row
-    from cannon_fx.train.retrain import Epoch
+    from cannon_fx.train.training import Epoch
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ class TrainingOptions:
     """train with bfloat16 autocast and channels last; weights and evaluation stay float32"""
     quantised: bool = False
     """report the accuracy with the chip's integers and ADCs too (about 100 times the work of a plain evaluation)"""
+    accumulate: int = 1
+    """parts in which each step's samples are taken one after another; more parts need less memory"""
     device: str = "cpu"
     """cpu, cuda, cuda:1, …"""
     seed: int = 0
@@ -56,6 +58,7 @@ def run_config(mapping: MappingOptions, training: TrainingOptions, methods: tupl
         device=training.device,
         bfloat16=training.bfloat16,
         quantised=training.quantised,
+        accumulate=training.accumulate,
         seed=training.seed,
         base_weights=None if training.base_weights is None else str(training.base_weights),
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cannon_fx.config import RunConfig, to_toml
+from cannon_fx.config import RunConfig, read_toml, to_toml
 from cannon_fx.errors import RunError
 from cannon_fx.hw.chip import Chip
 from cannon_fx.methods import Method
@@ -45,6 +44,7 @@ class CompareConfig:
     group_size: int
     order: PlacementOrder
     bfloat16: bool
+    accumulate: int
     device: str
 
     def __post_init__(self) -> None:
@@ -78,15 +78,7 @@ class CompareConfig:
     @classmethod
     def read(cls, path: Path) -> CompareConfig:
         """From TOML, as `toml` writes it. Raises RunError."""
-        try:
-            values = tomllib.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{str(path)!r} cannot be read: {error}. Give the config.toml of a comparison.") from error
-        names = {field.name for field in fields(cls)}
-        if wrong := sorted(names ^ values.keys()):
-            raise RunError(f"{str(path)!r}: {wrong[0]!r} is {'missing' if wrong[0] in names else 'not an option'}.")
-        options: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        return cls(**options)
+        return read_toml(cls, path)
 
     def plain(self) -> dict[str, Any]:
         """Plain values, with lists for tuples."""
@@ -155,6 +147,7 @@ class CompareConfig:
             ignore=(),
             device=self.device,
             bfloat16=self.bfloat16,
+            accumulate=self.accumulate,
             seed=seed,
             base_weights=weights,
             hold_out=len(self.learning_rates) > 1,

@@ -26,13 +26,14 @@ def run(plan: Plan, passes: Iterable[Pass]) -> Plan:
 
 def verify(plan: Plan, after: str) -> None:
     """What holds for every plan; a violation is a bug of the pass `after`, not of the user's."""
-    tiles = np.concatenate([layer.tile_of.ravel() for layer in plan.layers] or [np.zeros(0, np.int64)])
-    assert np.array_equal(np.sort(tiles), np.arange(plan.tiles)), f"{after}: a tile is left out, or holds two layers"
+    numbers = np.concatenate([layer.tile_of.ravel() for layer in plan.layers] or [np.zeros(0, np.int64)])
+    tiles = plan.tiles
+    assert np.array_equal(np.sort(numbers), np.arange(tiles)), f"{after}: a tile is left out, or holds two layers"
     for layer in plan.layers:
         found = plan.inputs.get(layer.name)
         if found is not None:
-            assert (found.home < plan.tiles).all(), f"{after}: {layer.name} takes its input from no tile of the chip"
+            assert (found.home < tiles).all(), f"{after}: {layer.name} takes its input from no tile of the chip"
             assert (found.elements > 0).all(), f"{after}: {layer.name} has empty transfers"
     if plan.placement is not None:
         nodes = plan.placement.node[:-1]
-        assert len(np.unique(nodes)) == plan.tiles == len(nodes), f"{after}: two tiles at one place"
+        assert len(np.unique(nodes)) == tiles == len(nodes), f"{after}: two tiles at one place"

@@ -28,6 +28,7 @@ def graph_inside(node: Node) -> tuple[Graph, list[Any]] | None:
     if not isinstance(node.target, OpOverload):
         return _body(node)
     leaves, spec = tree_flatten((node.args, node.kwargs))
+    leaves = [_number(leaf) for leaf in leaves]
     operands = [leaf for leaf in leaves if isinstance(leaf, Node)]
     if not all(isinstance(operand.meta.get("val"), torch.Tensor) for operand in operands):
         return None
@@ -37,6 +38,12 @@ def graph_inside(node: Node) -> tuple[Graph, list[Any]] | None:
     ]
     graph = _decomposition(node.target, spec, tuple(shapes))
     return None if graph is None else (graph, operands)
+
+
+def _number(leaf: Any) -> Any:
+    """The number that a node of the graph computes, such as a size."""
+    value = leaf.meta.get("val") if isinstance(leaf, Node) else None
+    return value if isinstance(value, (bool, int, float)) else leaf
 
 
 def _body(node: Node) -> tuple[Graph, list[Any]] | None:

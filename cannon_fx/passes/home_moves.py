@@ -32,10 +32,14 @@ def move(node: str, op: str, transfers: Sequence[Transfer], by_rule: bool = True
     if not rows:
         return None
     table = np.concatenate(rows, axis=1)
-    keys, place = np.unique(table[:3], axis=1, return_inverse=True)
-    elements = np.zeros(keys.shape[1], np.int64)
-    np.add.at(elements, place.ravel(), table[3])
-    return Move(node, op, tuple(producers), keys[0], keys[1], keys[2], elements, by_rule)
+    tiles = int(table[1:3].max()) - CONSTANT + 1
+    shape = len(producers), tiles, tiles
+    edges = np.ravel_multi_index((table[0], table[1] - CONSTANT, table[2] - CONSTANT), shape)
+    keys, place = np.unique(edges, return_inverse=True)
+    elements = np.zeros(len(keys), np.int64)
+    np.add.at(elements, place, table[3])
+    producer, source, target = np.unravel_index(keys, shape)
+    return Move(node, op, tuple(producers), producer, source + CONSTANT, target + CONSTANT, elements, by_rule)
 
 
 def count(transfer: Transfer) -> tuple[Ints, Ints]:

@@ -71,9 +71,12 @@ def layer_input(layer: Layer, node: Node, home: Tensor) -> LayerInput:
             channels_last = channels_last.narrow(dimension, 0, 1)
     tile = channels_last.reshape(-1, layer.in_channels).numpy().astype(np.int64)
     group = np.broadcast_to(np.arange(layer.in_channels) // layer.group_size, tile.shape)
-    pairs, elements = np.unique(np.stack([group.ravel(), tile.ravel()]), axis=1, return_counts=True)
-    moving = pairs[1] != CONSTANT
-    return LayerInput(producer.name, pairs[0][moving], pairs[1][moving], elements[moving] * multiplicity)
+    tiles = int(tile.max()) - CONSTANT + 1
+    pairs, elements = np.unique(group * tiles + tile - CONSTANT, return_counts=True)
+    groups, homes = np.divmod(pairs, tiles)
+    homes += CONSTANT
+    moving = homes != CONSTANT
+    return LayerInput(producer.name, groups[moving], homes[moving], elements[moving] * multiplicity)
 
 
 def _rows_read(node: Node, size: int, taps: int, axis: int) -> Tensor:

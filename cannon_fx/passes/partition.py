@@ -11,7 +11,7 @@ from torch.fx import Node
 
 from cannon_fx.errors import MappingError
 from cannon_fx.hw.network_spec import MOST_NODES
-from cannon_fx.layer import Layer
+from cannon_fx.layer import Layer, weight_key
 from cannon_fx.modules import BlockSparse, BlockSparseTransposed, is_matrix, twin_of
 from cannon_fx.passes.matrix_ops import MATRIX_OPS, weight_of, weight_shape
 from cannon_fx.patterns import select
@@ -60,8 +60,6 @@ def obstacle(site: Site, modules: dict[str, nn.Module], plan: Plan) -> str | Non
     kind, module = MATRIX_OPS[site.node.target].kind, modules.get(site.name)
     if module is None:
         return "its weight belongs to no linear or convolution module of its own"
-    if site.name == "":
-        return "it is the whole model, which cannot be replaced in place: wrap it in nn.Sequential"
     if kind not in ("linear", "conv2d"):
         return f"{kind} is not mapped; only linear and conv2d are"
     if site.node.target is aten.addmm.default and site.node.kwargs:
@@ -73,7 +71,7 @@ def obstacle(site: Site, modules: dict[str, nn.Module], plan: Plan) -> str | Non
     twin = twin_of(type(module))
     if twin is None:
         return f"{type(module).__module__}.{type(module).__name__} is not exactly nn.Linear or nn.Conv2d"
-    if site.weight != f"{site.name}.weight":
+    if site.weight != weight_key(site.name):
         return f"it multiplies by {site.weight}, not by its own weight"
     if issubclass(twin, BlockSparseTransposed) != (site.node.target is aten.addmm.default):
         return "its weight is read transposed"
@@ -96,7 +94,8 @@ class Partition:
 
     A tile holds all taps of a channel, and whole channel groups: channels per row block =
     floor(tile_rows / taps), rounded down to whole groups. Where not even one group fits, the group shrinks
-    to the channels that do. Raises MappingError when a pattern matches nothing or no layer is left.
+    to the channels that do. A network where nothing can be mapped has a plan without layers. Raises MappingError when
+    a pattern matches nothing, or none of the targets can be mapped.
     """
 
     model: nn.Module
@@ -140,7 +139,7 @@ class Partition:
                 reason: str | None = "ignored on request"
             elif name not in chosen:
                 reason = "not among the targets"
-            elif others := tied.get(f"{name}.weight"):
+            elif others := tied.get(weight_key(name)):
                 reason = f"its weight is also {' and '.join(others)}"
             elif len(same) > 1 or (same[0].weight and len(weight_of(same[0].node).users) > 1):
                 reason = "its weight is used more than once"
@@ -164,11 +163,11 @@ class Partition:
             for operand in node.all_input_nodes
             if operand.name in parameters and operand.meta["val"].dim() > 1
         ]
-        if not layers:
+        if self.targets and not layers:
             raise MappingError(
-                f"nothing in {type(self.model).__name__} can be mapped onto the chip: "
-                + ("; ".join(f"{u.name}: {u.reason}" for u in unmapped) or "it holds no linear or convolution layer")
-                + ". Give a model with at least one plain nn.Linear or nn.Conv2d, and patterns that leave some."
+                f"none of the targets {', '.join(self.targets)} can be mapped onto the chip: "
+                + "; ".join(f"{u.name}: {u.reason}" for u in unmapped if u.name in chosen)
+                + ". Name layers that can, or leave targets out to see what is left."
             )
         if first_tile > MOST_NODES:  # refused before anything is as large as they are
             raise MappingError(

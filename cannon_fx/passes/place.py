@@ -35,10 +35,10 @@ class Place:
     seed: int = 0
 
     def __call__(self, plan: Plan) -> Plan:
-        return replace(plan, placement=self.placement(plan, all_transfers(plan, plan.keep())[0]))
+        return replace(plan, placement=self.placement(plan))
 
-    def placement(self, plan: Plan, transfers: Transfers) -> Placement:
-        """Where the plan's tiles go when these are the transfers of one inference."""
+    def placement(self, plan: Plan, transfers: Transfers | None = None) -> Placement:
+        """Where the plan's tiles go when these are the transfers of one inference; the plan's own without them."""
         curves, methods = get_args(Order), get_args(Method)
         if self.order not in curves + methods:
             raise ChipError(f"unknown placement order {self.order!r}: choose one of {', '.join(curves + methods)}.")
@@ -53,7 +53,7 @@ class Place:
             )
         ends = np.arange(network.nodes)[:, None], np.arange(network.nodes)
         cost = energy_pj(plan.chip, network.hops(*ends) + 1, network.pitches(*ends), network.crossings(*ends))
-        flits = flits_between(plan, transfers)
+        flits = flits_between(plan, transfers or all_transfers(plan, plan.keep())[0])
         objective = Objective(flits, cost)
         start = min((placement.node for placement in starts), key=objective)
         method = cast(Method, self.order)

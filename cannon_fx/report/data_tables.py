@@ -8,6 +8,7 @@ from typing import Any
 
 from cannon_fx.report import tables
 from cannon_fx.report.constants import chip_sections
+from cannon_fx.report.efficiency import COLUMNS as EFFICIENCY
 from cannon_fx.report.headline import choose_pair
 from cannon_fx.report.numbers import TIMES
 
@@ -33,6 +34,7 @@ class DataTable:
 
 COSTS = {
     "accuracy": "accuracy, %",
+    "quantised_accuracy": "on the chip, %",
     "energy_pj": "energy, pJ",
     "static_energy_pj": "static energy, pJ",
     "latency_cycles": "latency, cycles",
@@ -58,6 +60,7 @@ def data_tables(record: Mapping[str, Any]) -> list[DataTable]:
         DataTable("summary", (names, *summary)),
         DataTable("energy-shares", (names, *parts)),
         DataTable("computing", (Column("method", "method", tuple(computing)), *components)),
+        _efficiency(methods[pair.after].get("efficiency") or {"parts": []}),
         layer_table("layers", shown),
         move_table("moves", shown),
         _text("chip", ("section", "constant", "value", "source"), constants),
@@ -65,6 +68,13 @@ def data_tables(record: Mapping[str, Any]) -> list[DataTable]:
         _text("run", ("name", "value"), tables.run_rows(record)),
     ]
     return [table for table in found if table.columns[0].values]
+
+
+def _efficiency(efficiency: Mapping[str, Any]) -> DataTable:
+    """Of the after's layers and moves."""
+    rows = efficiency["parts"]
+    columns = [Column(key, head, _of(rows, key)) for key, head in (("name", "layer"), *EFFICIENCY)]
+    return DataTable("efficiency", tuple(columns))
 
 
 def layer_table(name: str, methods: Mapping[str, Mapping[str, Any]]) -> DataTable:

@@ -79,10 +79,33 @@ class ComputeRecord(_Part):
     latency_cycles: Number
 
 
+class EfficiencyPart(_Part):
+    """Operations, energy and speed of a layer, or in all."""
+
+    name: str
+    operations: Count
+    crossbar_pj: Number
+    adc_pj: Number
+    digital_pj: Number
+    communication_pj: Number
+    total_pj: Number
+    communication_share: Share
+    tops_per_watt: Number
+    tops: Number
+
+
+class EfficiencyRecord(_Part):
+    """Layer by layer, and in all."""
+
+    parts: list[EfficiencyPart]
+    total: EfficiencyPart
+
+
 class MethodRecord(_Part):
     """What came of one method."""
 
     accuracy: Share | None
+    quantised_accuracy: Share | None = None
     energy_pj: Number | None
     static_energy_pj: Number | None
     latency_cycles: Number | None
@@ -93,6 +116,7 @@ class MethodRecord(_Part):
     epochs: Count | None = None
     energy_shares_pj: dict[Literal["input", "partial_sum", "move"], Number]
     compute: ComputeRecord | None = None
+    efficiency: EfficiencyRecord | None = None
     layers: list[LayerRecord]
     moves: list[MoveRecord] = []
     phases: list[tuple[str, str]]

@@ -17,7 +17,7 @@ from cannon_fx.shared_folder import open_folder
 from cannon_fx.sweep.axes import RETRAINED, Axis, split
 from cannon_fx.sweep.study import Row, Study, optuna
 from cannon_fx.train.budget import Budget
-from cannon_fx.train.retrain import Epoch
+from cannon_fx.train.training import Epoch
 
 COSTS = ("energy_pj", "static_energy_pj", "latency_cycles", "edp_pj_cycles", "density")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.optim import Optimizer
 
 from cannon_fx.cost import Cost, cost
@@ -14,8 +15,9 @@ from cannon_fx.errors import RunError
 from cannon_fx.modules import BlockSparse
 from cannon_fx.plans import Keep, Plan
 from cannon_fx.train.budget import Budget, measure
-from cannon_fx.train.landing import Importance, Pricing, check_feasible, land, price_list
+from cannon_fx.train.landing import Pricing, check_feasible, land, price_list
 from cannon_fx.train.penalty import Penalty, effective_rate
+from cannon_fx.train.ranks import first
 
 UPDATES = 50
 """Updates of masks, prices and strength over the whole descent."""
@@ -33,7 +35,8 @@ class BudgetControl:
     At every update the knapsack lands on the target of that moment, which falls geometrically (a tenth less is
     as hard at any size). In between, the penalty shrinks what will have to go next. Its strength is the
     multiplier of the constraint "cost <= target, one horizon ahead", solved anew at every update.
-    Raises InfeasibleError when no masks meet the budget, RunError when there is no step or a layer is frozen.
+    The processes of torch.distributed, if there are several, all take rank 0's decisions.
+    Raises InfeasibleError when no masks meet the budget, RunError without steps or with a frozen or sharded layer.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class BudgetControl:
                 f"layer {frozen[0]!r} is frozen (requires_grad is False), so nobody can tell which of its connections "
                 "matter. Unfreeze it, or leave it out with ignore when you call apply_cannon."
             )
+        self._check_whole()
         dense = cost(plan, plan.full())
         self.dense, self.limit = self._measure(dense), budget.limit(dense)
         check_feasible(plan, budget.metric, self.limit)
@@ -76,14 +80,24 @@ class BudgetControl:
 
     def step_(self, optimizer: Optimizer) -> None:
         """To be called after `optimizer.step()`, before the gradients are cleared."""
+        self._check_whole()
         if not self.landed:
             self._observe()
-            self.penalty.shrink_(optimizer)
+            norms = self.penalty.shrink_(optimizer)
             self.step += 1
             if self.landed or self.step % max(1, self.steps // UPDATES) == 0:
-                self._update(optimizer)
+                self._update(optimizer, {name: value.cpu().numpy() for name, value in norms.items()})
+                return
         for module in self.modules.values():
             module.zero_cut_()
+
+    def _check_whole(self) -> None:
+        for name, module in self.modules.items():
+            if hasattr(module.weight, "device_mesh"):  # a DTensor; importing its class takes long
+                raise RunError(
+                    f"layer {name!r} is sharded: every process holds a part of its weight, and no connection's norm or "
+                    "importance can be told from a part. Use DistributedDataParallel instead of fully_shard."
+                )
 
     @torch.no_grad()
     def _observe(self) -> None:
@@ -99,25 +113,22 @@ class BudgetControl:
                 known = torch.where(torch.isfinite(change), change, self.taylor[name])
                 self.taylor[name].lerp_(known, MEMORY)
 
-    def _update(self, optimizer: Optimizer) -> None:
+    def _update(self, optimizer: Optimizer, norms: Mapping[str, NDArray[np.float32]]) -> None:
         target = self._target(self.step)
-        keep = land(self.plan, self.prices, self._importance(), self.budget.metric, target)
+        importance = {name: value.double().cpu().numpy() * (norms[name] > 0) for name, value in self.taylor.items()}
+        keep = first(lambda: land(self.plan, self.prices, importance, self.budget.metric, target))
         for name, module in self.modules.items():
             module.cut(torch.from_numpy(keep[name]))
         if not self.landed:
             self.penalty.reprice(keep)
-            self.penalty.strength = self._multiplier(keep, optimizer)
-
-    def _importance(self) -> Importance:
-        alive = self.penalty.alive()
-        return {name: value.double().cpu().numpy() * alive[name] for name, value in self.taylor.items()}
+            self.penalty.strength = first(lambda: self._multiplier(keep, norms, optimizer))
 
     def _target(self, step: float) -> float:
         if self.dense == 0:  # a chip whose energies are zero
             return 0.0
         return self.dense * (self.limit / self.dense) ** min(1.0, step / self.steps)
 
-    def _multiplier(self, keep: Keep, optimizer: Optimizer) -> float:
+    def _multiplier(self, keep: Keep, norms: Mapping[str, NDArray[np.float32]], optimizer: Optimizer) -> float:
         """The strength under which the penalty alone would meet the target one horizon ahead.
 
         Alone, it takes norm / (rate x strength x factor) steps to bring a connection to zero, so those with the
@@ -126,7 +137,7 @@ class BudgetControl:
         horizon = max(1.0, HORIZON * self.steps)
         target = self._target(self.step + horizon)
         lasting = {
-            name: (self.penalty.norms(name) / self.penalty.factors[name].clamp_min(1e-30)).cpu().numpy() * keep[name]
+            name: norms[name] / self.penalty.factors[name].clamp_min(1e-30).cpu().numpy() * keep[name]
             for name in self.modules
         }
         ordered = np.unique(np.concatenate([values.ravel() for values in lasting.values()]))

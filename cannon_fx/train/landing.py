@@ -1,16 +1,13 @@
 """Landing on the budget: which connections to keep so that the exact cost stays within the limit.
 
-A knapsack with set-up costs: a tile's first connection also pays for the tile's partial sums. Per tile, the
-connections of best importance per price form one bundle with that set-up cost, and the others follow one by
-one (the concave hull, so the greedy order solves the relaxed problem). Bundles are taken in order of
-importance per price as long as the exact cost, whole flits and all, stays within the limit.
+Bundles of connections (see bundles.py) are taken in order of importance per price as long as the exact cost, whole
+flits and all, stays within the limit.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -21,41 +18,10 @@ from cannon_fx.errors import InfeasibleError
 from cannon_fx.layer import Layer
 from cannon_fx.plans import Keep, Plan
 from cannon_fx.train.budget import UNIT, Metric, factors, measure
+from cannon_fx.train.bundles import Bundles, Importance
 
-Importance = Mapping[str, NDArray[np.float64]]
-"""Per layer name, how much the network would miss each connection: float [J, G], at least 0."""
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """Connections of one tile that enter together: `columns[k]`, `groups[k]` of layer `layer`."""
-
-    ratio: float
-    layer: int
-    columns: NDArray[np.intp]
-    groups: NDArray[np.intp]
-
-
-def bundles_of(index: int, layer: Layer, price: Prices, importance: NDArray[np.float64]) -> list[Bundle]:
-    """The bundles of one layer, best first within each tile."""
-    found: list[Bundle] = []
-    for i in range(layer.row_blocks):
-        groups = np.flatnonzero(layer.row_block_of == i)
-        for j in range(layer.column_blocks):
-            value, paid, setup = importance[j, groups], price.input_pj[j, groups], price.sum_pj[j, i]
-            with np.errstate(divide="ignore", invalid="ignore"):
-                order = np.argsort(-np.where(paid > 0, value / paid, np.inf), kind="stable")
-                prefix = np.cumsum(value[order]) / (setup + np.cumsum(paid[order]))
-            prefix = np.where(np.isnan(prefix), np.inf, prefix)  # 0 / 0: worth nothing, costs nothing
-            first = int(np.argmax(prefix)) + 1
-            cuts = [order[:first], *order[first:, None]]
-            ratios = [prefix[first - 1], *(value[k] / paid[k] if paid[k] else np.inf for k in order[first:])]
-            found += [
-                Bundle(float(ratio), index, np.full(len(chosen), j), groups[chosen])
-                for ratio, chosen in zip(ratios, cuts, strict=True)
-            ]
-    return found
-
+SLACK = 1e-3
+"""Share of the limit that is not worth looking for bundles that fit into it."""
 
 Pricing = Literal["energy", "distance", "equal"]
 """What a method takes a connection to cost: its energy, the links it crosses, or the same for all (cost-blind)."""
@@ -133,46 +99,32 @@ def land(plan: Plan, priced: Mapping[str, Prices], importance: Importance, metri
     Every layer keeps at least its best bundle if the limit allows, else what `minimal` keeps.
     `priced` ranks (see price_list); whatever it says, the limit is met, if check_feasible says that it can.
     """
-    ranked: list[Bundle] = []
-    for index, layer in enumerate(plan.layers):
-        ranked += bundles_of(index, layer, priced[layer.name], importance[layer.name])
-    ranked.sort(key=lambda bundle: -bundle.ratio)
-    best = {bundle.layer: bundle for bundle in reversed(ranked)}
-    alive = list(best.values())
-    ranked = alive + [bundle for bundle in ranked if best[bundle.layer] is not bundle]
-
-    keep = {name: np.zeros_like(mask) for name, mask in plan.full().items()}
-
-    def with_first(count: int) -> float:
-        for mask in keep.values():
-            mask[:] = False
-        for bundle in ranked[:count]:
-            keep[plan.layers[bundle.layer].name][bundle.columns, bundle.groups] = True
-        return measure(metric, cost(plan, keep))
-
+    bundles = Bundles.of(plan, priced, importance)
     # The cost rises as bundles are added (latency hardly ever falls); whatever it does, what is taken fits.
-    low, high = 0, len(ranked)
+    low, high = 0, len(bundles)
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if with_first(middle) <= limit else (low, middle - 1)
-    if low < len(alive):
-        keep = minimal(plan, metric)
-        low = 0
-    else:
-        with_first(low)
-    _fill(plan, keep, ranked[low:], metric, limit)
-    return keep
+        fits = measure(metric, cost(plan, bundles.first(middle))) <= limit
+        low, high = (middle, high) if fits else (low, middle - 1)
+    if low < len(plan.layers):
+        return _filled(plan, minimal(plan, metric), bundles, 0, metric, limit)
+    return _filled(plan, bundles.first(low), bundles, low, metric, limit)
 
 
-def _fill(plan: Plan, keep: dict[str, NDArray[np.bool_]], rest: list[Bundle], metric: Metric, limit: float) -> None:
-    """Adds, in order, each further bundle that still fits."""
+def _filled(
+    plan: Plan, keep: dict[str, NDArray[np.bool_]], bundles: Bundles, start: int, metric: Metric, limit: float
+) -> Keep:
+    """Adds, in order, each bundle from `start` on that still fits, until next to nothing of the limit is left."""
     whole = factors(metric, cost(plan, keep))
     per_layer = {layer.name: factors(metric, layer_cost(plan, layer, keep[layer.name])) for layer in plan.layers}
-    for bundle in rest:
-        layer = plan.layers[bundle.layer]
+    for number in range(start, len(bundles)):
+        if math.prod(whole) >= (1 - SLACK) * limit:
+            break
+        layer, connections = bundles.bundle(number)
         candidate = keep[layer.name].copy()
-        candidate[bundle.columns, bundle.groups] = True
+        candidate.flat[connections] = True
         new = factors(metric, layer_cost(plan, layer, candidate))
         total = tuple(a + b - c for a, b, c in zip(whole, new, per_layer[layer.name], strict=True))
         if math.prod(total) <= limit:
             whole, keep[layer.name], per_layer[layer.name] = total, candidate, new
+    return keep

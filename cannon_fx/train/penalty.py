@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from cannon_fx.cost import Prices
 from cannon_fx.modules import BlockSparse
 from cannon_fx.plans import Keep, Plan
+from cannon_fx.train.ranks import agreed
 
 
 def effective_rate(group: dict[str, Any]) -> float:
@@ -39,7 +40,8 @@ class Penalty:
         self.plan, self.modules, self.prices = plan, modules, prices
         self.strength = 0.0
         self.factors: dict[str, Tensor] = {}
-        self.scale = {name: float(module.weight.detach().square().mean().sqrt()) for name, module in modules.items()}
+        scale = {name: float(module.weight.detach().square().mean().sqrt()) for name, module in modules.items()}
+        self.scale = agreed(scale)
         self.reprice(plan.full())
 
     def reprice(self, keep: Keep) -> None:
@@ -65,16 +67,22 @@ class Penalty:
         return self.strength * torch.stack([(self.factors[n] * self.norms(n)).sum() for n in self.modules]).sum()
 
     @torch.no_grad()
-    def shrink_(self, optimizer: Optimizer) -> None:
-        """The proximal step of P, with each weight's own learning rate; weights not in `optimizer` stay."""
+    def shrink_(self, optimizer: Optimizer) -> dict[str, Tensor]:
+        """The proximal step of P, with each weight's own learning rate; weights not in `optimizer` stay.
+
+        Returns the norms afterwards.
+        """
         rate = {id(p): effective_rate(group) for group in optimizer.param_groups for p in group["params"]}
+        norms = {name: self.norms(name) for name in self.modules}
         for name, module in self.modules.items():
             if id(module.weight) not in rate:
                 continue
             threshold = rate[id(module.weight)] * self.strength * self.factors[name]
-            remaining = (1 - threshold / self.norms(name).clamp_min(1e-30)).clamp_min(0)
+            remaining = (1 - threshold / norms[name].clamp_min(1e-30)).clamp_min(0)
+            norms[name] *= remaining
             spread = module.pattern.spread(remaining).to(module.weight.dtype)
             module.matrix(module.weight).mul_(spread.view(*spread.shape, *(1,) * (module.weight.dim() - 2)))
+        return norms
 
     @torch.no_grad()
     def alive(self) -> Keep:

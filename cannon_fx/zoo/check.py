@@ -49,6 +49,8 @@ def _checked(entry: Entry, chip: str, group_size: int) -> Row:
     errors = _differences(before, _computed(model, args, kwargs, buffers))
     missed = matrices - {layer.name for layer in plan.layers} - {u.name for u in plan.unmapped}
     problems = [f"{what} differ by {error:.1e}" for what, error in errors.items() if not error <= TOLERANCE]
+    if not plan.layers:
+        problems.append("nothing is mapped")
     if list(model.state_dict()) != keys:
         problems.append("the keys of state_dict changed")
     if missed:

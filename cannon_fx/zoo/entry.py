@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 import re
 import tokenize
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ DTYPES = {
     "long": torch.int64,
     **{str(d).removeprefix("torch."): d for d in (torch.float32, torch.float64, torch.int32, torch.int64, torch.bool)},
 }
+MOST_ELEMENTS = 100_000_000
+"""Of one input."""
+
 _SIZES = r"\d+(?:\s*[,x]\s*\d+)*"
 _TENSOR = re.compile(
     rf"(?P<dtype>[a-z]*\d*)\s*(?:\[(?P<b>{_SIZES})\]|\((?P<p>{_SIZES}),?\)|(?P<s>{_SIZES}))(?:<(?P<below>\d+))?"
@@ -58,7 +62,7 @@ class Entry:
             parsed(factory)
             entry = cls(line, factory, tuple(inputs))
             entry.example()
-        except (ValueError, SyntaxError) as error:
+        except (ValueError, SyntaxError, RecursionError) as error:
             raise RunError(f"{where}: {line!r}: {error}.") from error
         return entry
 
@@ -122,11 +126,16 @@ def _input(text: str) -> Any:
     if match["dtype"] not in DTYPES:
         raise ValueError(f"{text!r}: unknown dtype {match['dtype']!r}, not one of {', '.join(filter(None, DTYPES))}")
     dtype, shape = DTYPES[match["dtype"]], [int(n) for n in re.findall(r"\d+", match["b"] or match["p"] or match["s"])]
+    if math.prod(shape) > MOST_ELEMENTS:
+        raise ValueError(f"{text!r} has more than {MOST_ELEMENTS:,} elements")
+    below = int(match["below"] or 100)
+    if not 0 < below < 2**31:
+        raise ValueError(f"{text!r}: the number of different values is at least 1 and below 2^31")
     if dtype.is_floating_point:
         return torch.randn(shape).to(dtype)
     if dtype == torch.bool:
         return torch.ones(shape, dtype=dtype)
-    return torch.randint(0, int(match["below"] or 100), shape, dtype=dtype)
+    return torch.randint(0, below, shape, dtype=dtype)
 
 
 def tensors_of(value: Any) -> list[Tensor]:

@@ -32,7 +32,7 @@ def run_list(
     A worker process computes them one after another. If a model kills it or takes too long, that is the model's row,
     and another worker goes on. Raises RunError for a file in `path` that is no result of this chip.
     """
-    rows = {row["model"]: row for row in (_read(path, chip) if path else [])}
+    rows = _read(path, chip) if path else {}
     found: list[Row] = []
     worker = _worker()
     try:
@@ -76,15 +76,16 @@ def _kill(worker: ProcessPoolExecutor) -> None:
     worker.shutdown(wait=False, cancel_futures=True)
 
 
-def _read(path: Path, chip: str) -> list[Row]:
+def _read(path: Path, chip: str) -> dict[str, Row]:
+    """The rows by model."""
     if not path.exists():
-        return []
+        return {}
     try:
         data: dict[str, Any] = json.loads(path.read_text("utf-8"))
         if data["schema"] != 1 or data["chip"] != chip:
             raise ValueError(f"schema {data['schema']}, chip {data['chip']}")
-        return list(data["rows"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return {row["model"]: {"ok": row["ok"], **row} for row in data["rows"]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(
             f"{str(path)!r} holds no zoo result for chip {chip} ({error}). Choose another file, or remove it."
         ) from error

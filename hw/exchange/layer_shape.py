@@ -32,13 +32,19 @@ class LayerShape:
 
 
 def table_rows(text: str, origin: str) -> Iterator[tuple[str, list[str]]]:
-    """(where, cells) of every line of a CSV that is not empty; a comma at the end of a line counts for nothing."""
-    for number, cells in enumerate(csv.reader(io.StringIO(text)), 1):
-        stripped = [cell.strip() for cell in cells]
-        while stripped and not stripped[-1]:
-            stripped.pop()
-        if stripped:
-            yield f"{origin}, line {number}", stripped
+    """(where, cells) of every line of a CSV that is not empty; a comma at the end of a line counts for nothing.
+
+    Raises ChipError for text that is no CSV.
+    """
+    try:
+        for number, cells in enumerate(csv.reader(io.StringIO(text)), 1):
+            stripped = [cell.strip() for cell in cells]
+            while stripped and not stripped[-1]:
+                stripped.pop()
+            if stripped:
+                yield f"{origin}, line {number}", stripped
+    except csv.Error as error:
+        raise ChipError(f"{origin} is no table: {error}. Give a CSV file.") from error
 
 
 def whole(where: str, name: str, cell: str, least: int = 1) -> int:

@@ -21,7 +21,7 @@ def from_scale_sim(text: str, origin: str = "topology.csv") -> list[LayerShape]:
     rows = table_rows(text, origin)
     where, header = next(rows, (origin, []))
     if header and any(cell.isdigit() for cell in header[1:]):
-        raise ChipError(f"{where}: the first row is SCALE-Sim's header, not a layer. Add it: {_HEADER}")
+        raise ChipError(f"{where}: the first row is SCALE-Sim's header, not a layer. Add {_HEADER!r}.")
     for where, cells in rows:
         if len(cells) not in (8, 9):
             raise ChipError(

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from cannon_fx import apply_cannon, zero_blocks
+from cannon_fx import Chip, apply_cannon, plan, zero_blocks
+from cannon_fx.cost import cost
 from cannon_fx.kernels.choice import Choice
 
 INDUCTOR = pytest.param(
@@ -69,6 +70,7 @@ def test_found_by_name_alone() -> None:
     [
         ({"inner": "eager"}, "no option 'inner'"),
         ({"inner_backend": "eager", "strict": 1}, "option 'strict'.* is 1: it must be bool"),
+        ({"chip": 32}, "option 'chip'.* is 32: it must be str \\| Path \\| Chip"),
         ({"inner_backend": 3}, "option 'inner_backend'.* is 3: it must be str"),
     ],
 )
@@ -249,3 +251,81 @@ def test_modes_go_to_inductor(blocks: nn.Module) -> None:
     with torch.no_grad():
         for _ in range(3):
             torch.testing.assert_close(compiled(images(2)), blocks(images(2)), rtol=1e-4, atol=1e-5)
+
+
+def test_chip_prices_the_layers_as_the_plan_does(network: nn.Module, image: Tensor, tmp_path: Path) -> None:
+    torch._dynamo.reset()
+    found = plan(network.eval(), image, chip="demo-32nm", batch_dim=None)
+    keep = found.full()
+    down = next(layer for layer in found.layers if layer.name == "down")
+    with torch.no_grad():
+        network.down.weight[: down.out_block, :] = 0
+    keep["down"][0] = False
+    expected = cost(found, keep)
+    report = tmp_path / "report.txt"
+    options = {"inner_backend": "eager", "chip": "demo-32nm", "report": report}
+    torch.testing.assert_close(torch.compile(network, backend="cannon", options=options)(image), network(image))
+    lines = report.read_text().splitlines()
+    assert lines[-1] == (
+        f"together: {expected.energy_pj:,.0f} pJ, {expected.latency_cycles:,.0f} cycles per call, of the whole batch"
+    )
+    for layer in found.layers:
+        sums = expected.of(name=layer.name)
+        assert any(
+            line.startswith(f"{layer.name}: dense: ")
+            and line.endswith(f"; {sums.energy_pj:,.0f} pJ, {sums.latency_cycles:,.0f} cycles")
+            for line in lines
+        )
+
+
+def test_chip_of_a_network_from_apply_cannon(network: nn.Module, image: Tensor, tmp_path: Path) -> None:
+    torch._dynamo.reset()
+    applied = apply_cannon(network.eval(), image, chip="demo-32nm", group_size=2)
+    applied.modules["down"].cut(torch.zeros(applied.modules["down"].pattern.shape, dtype=torch.bool))
+    report = tmp_path / "report.txt"
+    options = {"inner_backend": "eager", "report": report}
+    torch.compile(network, backend="cannon", options=options)(image)
+    lines = report.read_text().splitlines()
+    assert lines[-1].startswith(f"together: {applied.cost().energy_pj:,.0f} pJ, ")
+    assert {line.partition(":")[0] for line in lines[:-1]} == {layer.name for layer in applied.layers}
+    torch._dynamo.reset()
+    with pytest.raises(Exception, match="has mapped this network for 'demo-32nm'"):
+        torch.compile(network, backend="cannon", options={**options, "chip": "siam-32nm"})(image)
+
+
+def test_what_cannot_be_priced_runs_all_the_same(network: nn.Module, image: Tensor, tmp_path: Path) -> None:
+    torch._dynamo.reset()
+    chip = Chip.load("demo-32nm")
+    small = chip.model_copy(update={"noc": chip.noc.model_copy(update={"columns": 1, "rows": 1})})
+    options = {"inner_backend": "eager", "chip": small, "report": tmp_path / "report.txt"}
+    compiled = torch.compile(network.eval(), backend="cannon", options=options)
+    assert torch.equal(compiled(image), network(image))
+    assert "not priced: the network needs" in (tmp_path / "report.txt").read_text()
+    with pytest.raises(Exception, match="unknown chip 'demo'"):
+        torch.compile(nn.Linear(2, 2), backend="cannon", options={"chip": "demo"})(torch.ones(1, 2))
+
+
+class Attentive(nn.Module):
+    """Weights that functions read, a buffer, and numbers that a dynamic compilation makes tensors of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(50, 32)
+        self.attention = nn.MultiheadAttention(32, 4, batch_first=True)
+        self.register_buffer("chosen", torch.arange(32) % 3 > 0)
+        self.head = nn.Linear(32, 8)
+
+    def forward(self, words: Tensor) -> Tensor:
+        x = self.table(words)
+        return self.head((x + self.attention(x, x, x)[0]) * self.chosen)
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_chip_counts_weights_that_functions_read(dynamic: bool, tmp_path: Path) -> None:
+    torch._dynamo.reset()
+    model, words = Attentive().eval(), torch.arange(21).view(3, 7)
+    expected = plan(model, words, chip="demo-32nm", batch_dim=None).cost()
+    options = {"inner_backend": "eager", "chip": "demo-32nm", "report": tmp_path / "report.txt"}
+    torch.compile(model, backend="cannon", dynamic=dynamic, options=options)(words)
+    together = (tmp_path / "report.txt").read_text().splitlines()[-1]
+    assert together.startswith(f"together: {expected.energy_pj:,.0f} pJ, {expected.latency_cycles:,.0f} cycles")

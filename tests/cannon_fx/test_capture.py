@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cannon_fx.applied import applied_plan
 from cannon_fx.compile import apply_cannon, plan
 from cannon_fx.errors import CaptureError
-from cannon_fx.inputs import one_sample
+from cannon_fx.inputs import samples_of
 from cannon_fx.modules import BlockSparse
 
 CHIP = chip(rows=8, columns=8)
@@ -109,7 +109,7 @@ def test_an_input_that_the_model_writes_into_is_not_written_into() -> None:
     assert not example.any()
 
 
-def test_costs_are_of_one_sample_whatever_the_batch() -> None:
+def test_costs_are_of_samples_of_whatever_the_batch() -> None:
     model = Stateful()
     one, many = (plan(model, torch.zeros(batch, 3, 4, 4), chip=CHIP) for batch in (1, 7))
     assert [layer.positions for layer in one.layers] == [layer.positions for layer in many.layers] == [16, 1]
@@ -203,7 +203,7 @@ def test_without_inputs_and_layers_is_an_error() -> None:
 
 
 def test_tensors_inside_lists_and_dicts_are_narrowed_too() -> None:
-    given, named = one_sample(([torch.zeros(8, 16)], {"mask": torch.zeros(8, 3)}, 2))
+    given, named = samples_of(([torch.zeros(8, 16)], {"mask": torch.zeros(8, 3)}, 2))
     assert [tuple(t.shape) for t in (given[0][0], given[1]["mask"])] == [(1, 16), (1, 3)]
     assert (given[2], named) == (2, {})
 
@@ -245,7 +245,7 @@ def test_the_batch_may_be_another_dimension_or_none() -> None:
 
 
 def test_a_tensor_without_the_batch_stays_whole() -> None:
-    (x, mask, samples), named = one_sample((torch.zeros(2, 5), torch.zeros(5, 5), torch.zeros(2)), 0)
+    (x, mask, samples), named = samples_of((torch.zeros(2, 5), torch.zeros(5, 5), torch.zeros(2)), 0)
     assert [tuple(tensor.shape) for tensor in (x, mask, samples)] == [(1, 5), (5, 5), (1,)]
     assert named == {}
 

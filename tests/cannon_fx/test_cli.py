@@ -20,10 +20,10 @@ import pytest
 import safetensors.torch
 import torch
 
+from cannon_fx.checkpoint import Checkpoints
 from cannon_fx.commands.optimize import Optimize
 from cannon_fx.hw.chip import Chip
 from cannon_fx.networks import digits_net
-from cannon_fx.run import Run
 
 SHORT = ["--epochs", "2", "--dense-epochs", "1", "--batch-size", "256"]
 
@@ -130,12 +130,17 @@ MISTAKES = {
     "fewer outputs than classes": (["--model", "mynet:few", "--data", "npz:data.npz"], "has 2 outputs, but"),
     "output that is no logits": (["--model", "mynet:flat", "--data", "npz:data.npz"], "one tensor [1, classes]"),
     "frozen network": (["--model", "mynet:frozen", "--data", "npz:data.npz"], "every parameter of mynet:frozen is"),
-    "last batch of one": (["--batch-size", "1197"], "leaves one of 1198 images"),
+    "last batch of one": (["--batch-size", "1197"], "leaves 1 of 1198 images"),
+    "more parts than images": (["--accumulate", "50"], "of 1198 images for the last batch, too few for 50 x 1"),
+    "zero parts": (["--accumulate", "0"], "accumulate is 0: give at least 1"),
     "seed too large": (["--seed", "99999999999999999999"], "below 2^63"),
     "folder name too long": (["--out", "x" * 300], "cannot make the output folder"),
     "chip too large": (["--chip", "large.toml"], "more than 65536 routers"),
     "port far away": (["--chip", "port.toml"], "noc.port"),
-    "learning rate that diverges": (["--learning-rate", "1e9", "--dense-epochs", "0"], "the loss became"),
+    "learning rate that diverges": (
+        ["--learning-rate", "1e9", "--dense-epochs", "0", "--checkpoint-seconds", "inf"],
+        "the loss became",
+    ),
     "model that is none": (["--model", "mynet:number", "--data", "digits"], "gave a int"),
     "model that raises": (["--model", "mynet:loud", "--data", "digits"], "KeyError: 'gone'"),
     "model that is not there": (["--model", "nowhere:net", "--data", "digits"], "No module named 'nowhere'"),
@@ -215,26 +220,44 @@ def test_ctrl_c_keeps_the_checkpoint_and_resume_ends_the_same(tmp_path: Path) ->
     assert timeless(tmp_path / "stopped") == timeless(tmp_path / "straight")
 
 
-@pytest.mark.parametrize("stage_ends", [1, 3, 5])
-def test_resume_at_the_end_of_a_stage(
-    stage_ends: int, cannon: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_killed_at_any_step_and_resumed_it_ends_the_same(
+    cannon: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The checkpoints after the last epochs of base, dense and cannon."""
-    words = [*SHORT, "--methods", "dense", "cannon", "--budget", "energy/2"]
-    assert cannon("optimize", *words, "--out", "straight") == 0
-    wrote, count = Run._checkpoint, []
+    """With a checkpoint after every step: five steps and the end of each of 1 + 2 + 2 epochs."""
+    words = [*SHORT, "--methods", "dense", "cannon", "--budget", "energy/2", "--checkpoint-seconds", "0"]
+    wrote, count, kill = Checkpoints.write, 0, 0
 
-    def write_and_stop(self: Run, *arguments: object) -> None:
-        wrote(self, *arguments)  # type: ignore[arg-type]
-        count.append(1)
-        if len(count) == stage_ends:
+    def write_and_stop(self: Checkpoints, state: dict[str, Any]) -> None:
+        nonlocal count
+        wrote(self, state)
+        count += 1
+        if count == kill:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Run, "_checkpoint", write_and_stop)
-    assert cannon("optimize", *words, "--out", "stopped") == 2
-    monkeypatch.setattr(Run, "_checkpoint", wrote)
-    assert cannon("optimize", *words, "--out", "stopped", "--resume") == 0
-    assert timeless(tmp_path / "stopped") == timeless(tmp_path / "straight")
+    monkeypatch.setattr(Checkpoints, "write", write_and_stop)
+    assert cannon("optimize", *words, "--out", "straight") == 0
+    weights = safetensors.torch.load_file(tmp_path / "straight" / "weights.safetensors")
+    assert count == 5 * 6
+    for kill in (3, 18, 23, 30):  # in base, at the end of dense, in cannon, at the end
+        count, folder = 0, f"stopped{kill}"
+        assert cannon("optimize", *words, "--out", folder) == 2
+        assert cannon("optimize", *words, "--out", folder, "--resume") == 0
+        assert timeless(tmp_path / folder) == timeless(tmp_path / "straight")
+        resumed = safetensors.torch.load_file(tmp_path / folder / "weights.safetensors")
+        assert all(torch.equal(resumed[key], weights[key]) for key in resumed.keys() | weights.keys())
+
+
+def test_killed_before_the_first_checkpoint_it_begins_again(
+    cannon: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*SHORT, "--methods", "dense", "--dense-epochs", "0", "--out", "o"]
+    assert cannon("optimize", *words) == 0
+    for name in ("report.html", "report.json", "metrics.csv", "weights.safetensors"):
+        (tmp_path / "o" / name).unlink()
+    assert cannon("optimize", *words, "--resume", "--seed", "1") == 2
+    assert "was started with seed = 0, now it is 1" in capsys.readouterr().err
+    assert cannon("optimize", *words, "--resume") == 0
+    assert (tmp_path / "o" / "report.json").exists()
 
 
 def test_damaged_and_foreign_checkpoints(
@@ -257,7 +280,7 @@ def test_full_disk_before_the_first_checkpoint_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cannon_fx.run.atomic_write_bytes", full)
+    monkeypatch.setattr("cannon_fx.checkpoint.atomic_write_bytes", full)
     assert cannon("optimize", *SHORT, "--out", "o") == 2
     assert "No space left on device" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
@@ -269,8 +292,9 @@ def test_config_is_toml_whatever_the_names() -> None:
 
 
 def test_ctrl_c_before_the_first_checkpoint_leaves_nothing(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "cannon_fx.cli", "optimize"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "cannon_fx.cli", "optimize", "--dense-epochs", "50", "--batch-size", "1"],
+        [*words, "--dense-epochs", "50", "--batch-size", "1", "--checkpoint-seconds", "inf"],
         cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     while not (tmp_path / "runs" / "demo" / "config.toml").exists():

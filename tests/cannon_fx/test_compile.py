@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from cannon_fx import ChipError, apply_cannon, plan
+from cannon_fx import ChipError, InfeasibleError, apply_cannon, load, plan
+from cannon_fx.annotate import annotated
 from cannon_fx.networks import resnet18
-from cannon_fx.passes.annotate import Annotate
 from cannon_fx.plans import Plan
 
 
@@ -58,7 +60,7 @@ def test_annotations_add_up_to_the_cost(network: nn.Module, image: Tensor) -> No
     rng = np.random.default_rng(0)
     keep = {name: rng.random(mask.shape) < 0.5 for name, mask in p.full().items()}
     for mask in (None, keep):
-        Annotate(mask)(p)
+        annotated(p, p.full() if mask is None else mask)
         notes = annotations(p)
         edges = [e for note in notes.values() for e in [*note["in"], note.get("partial_sums", {"energy_pj": 0.0})]]
         from cannon_fx.cost import cost
@@ -87,12 +89,14 @@ def test_graph_module_runs_and_carries_the_costs_of_what_is_kept(network: nn.Mod
 
 def test_annotations_survive_decomposition_and_disk(network: nn.Module, image: Tensor) -> None:
     p = plan(network, image, chip="demo-32nm")
+    program = p.annotated
     before = annotations(p)
+    assert before
     buffer = io.BytesIO()
-    torch.export.save(p.exported, buffer)
+    torch.export.save(program, buffer)
     buffer.seek(0)
     loaded = torch.export.load(buffer)
-    for exported in (loaded, p.exported.run_decompositions()):
+    for exported in (loaded, program.run_decompositions()):
         found = [n.meta["custom"]["cannon"] for n in exported.graph.nodes if "cannon" in n.meta.get("custom", {})]
         assert [note for note in before.values() if note not in found] == []
 
@@ -116,3 +120,36 @@ def test_orders_differ_and_an_unknown_one_is_refused(make_network: Callable[[], 
         ChipError, match="unknown placement order 'spiral': choose one of row-major, snake, hilbert, spectral"
     ):
         plan(make_network(), image, order="spiral")  # type: ignore[arg-type]
+
+
+CONV1D = {"0": "conv1d is not mapped; only linear and conv2d are"}
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "listed"),
+    [
+        (nn.ReLU(), torch.zeros(2, 4), {}),
+        (nn.Conv2d(4, 4, 1, groups=2), torch.zeros(2, 4, 3, 3), {"": "grouped convolution (2 groups)"}),
+        (
+            nn.Sequential(nn.Conv1d(4, 4, 1)),
+            torch.zeros(2, 4, 3),
+            CONV1D,
+        ),
+    ],
+)
+def test_a_network_without_mapped_layers(
+    model: nn.Module, x: Tensor, listed: dict[str, str], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    found = plan(model, x)
+    assert {u.name: u.reason for u in found.unmapped} == listed
+    assert (found.tiles, found.cost().energy_pj, found.cost().density) == (0, 0, 1)
+    assert "nothing is on the chip" in found.summary()
+    before, kinds = model(x), [type(module) for module in model.modules()]
+    applied = apply_cannon(model, x)
+    assert "is mapped: " in caplog.text
+    assert [type(module) for module in model.modules()] == kinds
+    assert torch.equal(model(x), before)
+    with pytest.raises(InfeasibleError, match="nothing of this network is mapped"):
+        applied.set_budget("energy/2", steps=3)
+    applied.save(tmp_path)
+    assert load(tmp_path, copy.deepcopy(model)).layers == ()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import io
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from cannon_fx import apply_cannon
+from cannon_fx import apply_cannon, load
 from cannon_fx.kernels import dispatch
 from cannon_fx.kernels.choice import Choice
 from cannon_fx.modules import BlockSparseConv2d, BlockSparseLinear
@@ -256,3 +260,69 @@ def test_a_transposed_weight_is_cut_where_its_matrix_is(read: bool, sparse: bool
     torch.testing.assert_close(y, x @ module.weight + module.bias, rtol=1e-5, atol=1e-5)
     (gradient,) = torch.autograd.grad(y.square().sum(), module.weight)
     torch.testing.assert_close(gradient, (x.t() @ (2 * y)) * mask, rtol=1e-4, atol=1e-4)
+
+
+def deep(model: nn.Module) -> nn.Module:
+    return copy.deepcopy(model)
+
+
+def pickled(model: nn.Module) -> nn.Module:
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+def from_meta(model: nn.Module) -> nn.Module:
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    model = copy.deepcopy(model).to("meta").to_empty(device="cpu")
+    model.load_state_dict(state)
+    model[0].inner.cut(model[0].inner.pattern.keep)  # masks are not in the state
+    return model
+
+
+@pytest.mark.parametrize("copied", [deep, pickled, from_meta])
+def test_copies_mask_the_gradient_of_a_weight_that_others_read(
+    copied: Callable[[nn.Module], nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("transformers", Conv1D.__module__):  # where the pickle says that the class is
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setattr(sys.modules[Conv1D.__module__], "Conv1D", Conv1D, raising=False)
+    model, x = nn.Sequential(Reader(), nn.Linear(16, 4)), torch.randn(5, 16)
+    module = apply_cannon(model, x, chip="demo-32nm", group_size=4).modules["0.inner"]
+    module.cut(torch.rand(module.pattern.shape, generator=torch.Generator().manual_seed(0)) < 0.5)
+    twin = copied(model)
+    assert type(twin[0].inner) is type(module)
+    for network in (model, twin):
+        network(x).square().sum().backward()
+    gradient = twin[0].inner.weight.grad
+    assert not gradient[~module.mask.t()].any()
+    assert torch.equal(gradient, module.weight.grad)
+    assert torch.equal(twin(x), model(x))
+
+
+def test_a_copy_masks_again_once_its_weight_was_written(network: nn.Module, image: Tensor) -> None:
+    module = apply_cannon(network, image, **CHIP).modules["hidden"]
+    with torch.no_grad():
+        module.cut(torch.zeros(module.pattern.shape, dtype=torch.bool))
+        twin = copy.deepcopy(module)
+        while twin.weight._version < module.weight._version:
+            twin.weight.add_(1)
+        assert not twin.effective_weight().any()
+
+
+@pytest.mark.parametrize("model", [nn.Linear(16, 12), nn.Conv2d(16, 12, 1)])
+def test_a_model_that_is_one_layer(model: nn.Module, tmp_path: Path) -> None:
+    x = torch.randn(2, 16) if isinstance(model, nn.Linear) else torch.randn(2, 16, 3, 3)
+    fresh, expected, parameters = copy.deepcopy(model), model(x), list(model.parameters())
+    applied = apply_cannon(model, x, chip="demo-32nm", group_size=4)
+    assert applied.modules[""] is model
+    assert torch.equal(model(x), expected)
+    assert all(a is b for a, b in zip(parameters, model.parameters(), strict=True))
+    model.cut(torch.rand(model.pattern.shape, generator=torch.Generator().manual_seed(0)) < 0.5)
+    for packed in (False, True):
+        folder = tmp_path / str(packed)
+        applied.save(folder, packed=packed)
+        twin = copy.deepcopy(fresh)
+        load(folder, twin)
+        assert torch.equal(twin(x), model(x))

@@ -23,7 +23,7 @@ from cannon_fx.plans import Plan
 from cannon_fx.train.baselines.descent import Descent
 from cannon_fx.train.budget import UNIT, Budget, measure
 from cannon_fx.train.penalty import effective_rate
-from cannon_fx.train.retrain import adopt_parameters_
+from cannon_fx.train.protocol import adopt_parameters_
 
 Ranking = Literal["l1", "depgraph"]
 

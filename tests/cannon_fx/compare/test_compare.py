@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from recount import energy_pj
 
+from cannon_fx.checkpoint import Checkpoints
 from cannon_fx.compare.config import CompareConfig
+from cannon_fx.compare.rows import Outcome
 from cannon_fx.compare.runs import execute, finished, open_folder
 from cannon_fx.compare.summary import COSTS, advantages, points, same_energy
 from cannon_fx.errors import RunError
@@ -67,7 +69,7 @@ def config(**changes: Any) -> CompareConfig:
         "networks": ("cannon_fx.networks:digits_net",), "data": "digits", "chips": ("demo-32nm",),
         "methods": ("dense", "block-magnitude"), "budgets": ("energy/2",), "seeds": 1, "base_weights": (),
         "dense_epochs": 0, "epochs": 3, "batch_size": 400, "learning_rates": (0.05,), "group_size": 4,
-        "order": "snake", "bfloat16": False, "device": "cpu",
+        "order": "snake", "bfloat16": False, "accumulate": 1, "device": "cpu",
     }  # fmt: skip
     return CompareConfig(**options | changes)
 
@@ -76,25 +78,40 @@ class Killed(Exception):
     """Stands for a kill."""
 
 
-def test_a_run_that_was_killed_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
-    seen: list[tuple[str, int]] = []
+@pytest.mark.parametrize("kill", [2, 12, 21])
+def test_killed_at_any_step_and_called_again_it_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill: int
+) -> None:
+    """Three steps and the end of each of three epochs, of two runs; killed in the first, at its end, in the second."""
+    wrote, count = Checkpoints.write, 0
 
-    def watch(job: str, state: str, epoch: Any) -> None:
-        seen.append((job, epoch.epoch))
-        if len(seen) == 5:
+    def write_and_stop(self: Checkpoints, state: dict[str, Any]) -> None:
+        nonlocal count
+        wrote(self, state)
+        count += 1
+        if count == kill:
             raise Killed
 
-    open_folder(config(), tmp_path / "killed")
+    def run(name: str) -> list[Outcome]:
+        open_folder(config(), tmp_path / name)
+        return execute(config(), tmp_path / name, "", lambda *_: None, checkpoint_seconds=0)
+
+    straight = run("straight")
+    monkeypatch.setattr(Checkpoints, "write", write_and_stop)
     with pytest.raises(Killed):
-        execute(config(), tmp_path / "killed", "", watch)
-    resumed = execute(config(), tmp_path / "killed", "", watch)
-    assert [epoch for _, epoch in seen] == [1, 2, 3, 1, 2, 3]
-    open_folder(config(), tmp_path / "straight")
-    straight = execute(config(), tmp_path / "straight", "", lambda *_: None)
+        run("killed")
+    resumed = run("killed")
+    assert count == 2 * 3 * 4
     for one, other in zip(resumed, straight, strict=True):
         (method,) = one.config.methods
         for key in ("accuracy", "energy_pj", "placed_again"):
             assert one.record["methods"][method][key] == other.record["methods"][method][key]
+    weights = sorted(
+        path.relative_to(tmp_path / "straight") for path in tmp_path.glob("straight/**/weights.safetensors")
+    )
+    assert len(weights) == 2
+    for path in weights:
+        assert (tmp_path / "killed" / path).read_bytes() == (tmp_path / "straight" / path).read_bytes()
 
 
 def test_two_processes_share_the_work(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cannon_fx import InfeasibleError, plan
-from cannon_fx.cost import Prices, cost, layer_cost, prices, single_costs
+from cannon_fx.cost import cost, layer_cost, single_costs
 from cannon_fx.train.budget import UNIT, Budget, measure
-from cannon_fx.train.landing import Pricing, bundles_of, check_feasible, land, price_list
+from cannon_fx.train.landing import Pricing, check_feasible, land, price_list
 
 
 def importance(p, seed: int, power: float = 2.0):  # type: ignore[no-untyped-def]
@@ -127,31 +127,6 @@ def test_infeasible_budget_names_the_least_value(metric: str, chip: str) -> None
     check_feasible(p, metric, limit)
     kept = cost(p, land(p, price_list(p), importance(p, 0), metric, limit))
     assert measure(metric, kept) <= limit
-
-
-def test_bundles_cover_each_connection_once_and_fall_in_ratio() -> None:
-    p = _residual_plan()
-    for index, layer in enumerate(p.layers):
-        worth = importance(p, index)[layer.name]
-        found = bundles_of(index, layer, prices(p, layer), worth)
-        seen = np.zeros((layer.column_blocks, layer.groups), int)
-        last: dict[tuple[int, int], float] = {}
-        for bundle in found:
-            np.add.at(seen, (bundle.columns, bundle.groups), 1)
-            tile = (int(bundle.columns[0]), int(layer.row_block_of[bundle.groups[0]]))
-            assert bundle.ratio <= last.get(tile, np.inf) + 1e-12
-            last[tile] = bundle.ratio
-        assert (seen == 1).all()
-
-
-def test_first_bundle_pays_for_the_partial_sums() -> None:
-    """One tile, three connections of price 1 and a set-up cost of 10: only together are they worth it."""
-    layer = plan(nn.Sequential(nn.Linear(6, 4)), torch.zeros(1, 6), chip="demo-32nm", group_size=2).layers[0]
-    first, *rest = bundles_of(0, layer, Prices(np.ones((1, 3)), np.full((1, 1), 10.0)), np.array([[5.0, 4.0, 0.1]]))
-    assert sorted(first.groups) == [0, 1]
-    assert first.ratio == pytest.approx(9 / 12)
-    assert [list(b.groups) for b in rest] == [[2]]
-    assert rest[0].ratio == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
