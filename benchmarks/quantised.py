@@ -23,7 +23,8 @@ from cannon_fx.atomic import atomic_write_text
 from cannon_fx.data import Batches, load_data
 from cannon_fx.networks import digits_net
 from cannon_fx.run import CALIBRATION
-from cannon_fx.train.retrain import Training, evaluate
+from cannon_fx.train.evaluate import evaluate
+from cannon_fx.train.training import Training
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,11 @@ def quantised(model: nn.Module, plan: Plan, calibration: Any, keep: Keep | None 
         old = found.get_submodule(layer.name)
         twin = old if isinstance(old, BlockSparse) else block_sparse(old, layer)
         if layer.called:
-            found.set_submodule(layer.name, ChipLayer(twin, layer, plan.chip, kept[layer.name]))
+            chip_layer = ChipLayer(twin, layer, plan.chip, kept[layer.name])
+            if not layer.name:  # the model is one layer
+                found = chip_layer.eval()
+            else:
+                found.set_submodule(layer.name, chip_layer)
         else:
             _round_weight_(twin, plan.chip.precision.weight_bits)
     args, kwargs = arguments_of(calibration)

@@ -124,6 +124,15 @@ def test_attention_has_rounded_weights() -> None:
         assert not torch.allclose(one_level(x), other(x), atol=0.1)
 
 
+def test_a_model_may_be_one_layer() -> None:
+    torch.manual_seed(4)
+    model, x = nn.Linear(40, 20), torch.randn(8, 40)
+    other = nn.Sequential(model)
+    one, several = (quantised(m, plan(m, x, chip=chip(4), group_size=4), x) for m in (model, other))
+    assert torch.equal(one(x), several(x))
+    assert type(model) is nn.Linear
+
+
 def test_zero_stays_zero_and_what_is_outside_becomes_the_border() -> None:
     grid = Grid.of(torch.tensor([-1.0, 0.3, 3.0]), 4)
     assert grid(torch.tensor([0.0, -1.0, 3.0, -9.0, 9.0])).tolist() == [grid.zero, 0, 15, 0, 15]

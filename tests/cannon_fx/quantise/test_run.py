@@ -12,7 +12,7 @@ from torch import nn
 
 from cannon_fx import load, quantised
 from cannon_fx.data import Batches, load_data
-from cannon_fx.train.retrain import evaluate
+from cannon_fx.train.evaluate import evaluate
 
 
 def test_the_accuracy_on_the_chip_is_recorded(
