@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cannon_fx import CannonError, Chip, ChipError, apply_cannon, load
+from cannon_fx.checkpoint import CHECKPOINT
 from cannon_fx.commands.compare import Compare
 from cannon_fx.commands.optimize import Optimize
 from cannon_fx.compare.config import CompareConfig, Job
@@ -34,7 +35,7 @@ from cannon_fx.hw.exchange.siam import from_siam_trace
 from cannon_fx.hw.reading import read_text
 from cannon_fx.hw.router import Router
 from cannon_fx.hw.traffic import Packets
-from cannon_fx.run import CHECKPOINT, Run
+from cannon_fx.run import Run
 from cannon_fx.table_network import TableNetwork
 from cannon_fx.zoo.lists import entries_of
 from cannon_fx.zoo.run import _read as zoo_rows
