@@ -88,11 +88,12 @@ def _computed(model: nn.Module, args: Any, kwargs: Any, buffers: dict[str, Tenso
     loss = torch.stack([(o * torch.randn(o.shape, generator=generator, dtype=o.dtype)).mean() for o in trained]).sum()
     parameters = [p for p in model.parameters() if p.requires_grad]
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    after = [value.clone() for value in model.buffers() if value.is_floating_point()]
+    # The model's own: block-sparse layers have buffers besides.
+    own = {name: value for name, value in model.named_buffers() if name in buffers}
+    after = [value.clone() for value in own.values() if value.is_floating_point()]
     with torch.no_grad():
-        for name, value in model.named_buffers():
-            if name in buffers:
-                value.copy_(buffers[name])
+        for name, value in own.items():
+            value.copy_(buffers[name])
     return {
         "outputs": outputs,
         "loss": [loss.detach()],
