@@ -27,7 +27,8 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror, str(path)) from error
+            # An error that Python code made may have a text and no strerror.
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
         raise
 
 

@@ -52,7 +52,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the end
         sys.exit(141)
     except OSError as error:
-        say(f"cannot use {error.filename or 'a file'!r}: {error.strerror}. Choose another path, or make room there.")
+        # Libraries raise OSErrors that have a text and nothing else.
+        what = error.strerror or " ".join(str(error).split()).rstrip(".")
+        say(f"cannot use {error.filename or 'a file'!r}: {what}. Choose another path, or make room there.")
         sys.exit(2)
     except KeyboardInterrupt:
         say("stopped; nothing was written.")

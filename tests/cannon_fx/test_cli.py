@@ -286,6 +286,21 @@ def test_full_disk_before_the_first_checkpoint_leaves_nothing(
     assert not (tmp_path / "o").exists()
 
 
+def test_an_oserror_of_a_library_is_told_by_its_text(
+    cannon: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has neither a number nor a file name."""
+
+    def fail(*_: object) -> None:
+        raise OSError("truncated\nheader.")
+
+    monkeypatch.setattr("cannon_fx.run.make_folder", fail)
+    assert cannon("optimize", *SHORT) == 2
+    assert capsys.readouterr().err == (
+        "cannon: cannot use 'a file': truncated header. Choose another path, or make room there.\n"
+    )
+
+
 def test_config_is_toml_whatever_the_names() -> None:
     text = replace(Optimize().config(), chip="chip\U0001f600\x7f.toml").toml()
     assert tomllib.loads(text)["chip"] == "chip\U0001f600\x7f.toml"

@@ -47,7 +47,8 @@ def test_a_failed_write_keeps_the_old(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError("disk full")
 
     monkeypatch.setattr(os, step, fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError, match="disk full") as told:
         atomic_write_bytes(path, b"new")
+    assert (told.value.strerror, told.value.filename) == ("disk full", str(path))
     assert path.read_bytes() == b"old\n"
     assert list(tmp_path.iterdir()) == [path]
