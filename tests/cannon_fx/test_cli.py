@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import signal
-import subprocess
-import sys
 import time
 import tomllib
 from collections.abc import Callable
@@ -19,6 +16,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from processes import start
 
 from cannon_fx.checkpoint import Checkpoints
 from cannon_fx.commands.optimize import Optimize
@@ -186,16 +184,8 @@ def test_mistakes(mistake: str, cannon: Callable[..., int], tmp_path: Path, caps
 
 def test_ctrl_c_keeps_the_checkpoint_and_resume_ends_the_same(tmp_path: Path) -> None:
     """A run that is interrupted in the middle of a retraining, then resumed, equals one that was not."""
-    words = [sys.executable, "-m", "cannon_fx.cli", "optimize", "--epochs", "4", "--dense-epochs", "1"]
-    words += ["--batch-size", "128", "--methods", "dense", "cannon"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-    def start(*more: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*words, *more], cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-
-    stopped = start("--out", "stopped")
+    words = ["optimize", "--epochs", "4", "--dense-epochs", "1", "--batch-size", "128", "--methods", "dense", "cannon"]
+    stopped = start(tmp_path, *words, "--out", "stopped")
     assert stopped.stdout is not None
     for line in stopped.stdout:
         if line.startswith("cannon ") and " 2/4 " in line:
@@ -207,12 +197,12 @@ def test_ctrl_c_keeps_the_checkpoint_and_resume_ends_the_same(tmp_path: Path) ->
     assert "--out stopped --resume" in err
     assert (tmp_path / "stopped" / "checkpoint.pt").exists()
 
-    wrong = start("--out", "stopped", "--resume", "--seed", "1")
+    wrong = start(tmp_path, *words, "--out", "stopped", "--resume", "--seed", "1")
     assert "was started with seed = 0, now it is 1" in wrong.communicate(timeout=60)[1]
     assert wrong.returncode == 2
 
     for out in (("stopped", "--resume"), ("straight",)):
-        done = start("--out", *out)
+        done = start(tmp_path, *words, "--out", *out)
         _, err = done.communicate(timeout=120)
         assert done.returncode == 0, err
     a, b = (safetensors.torch.load_file(tmp_path / name / "weights.safetensors") for name in ("stopped", "straight"))
@@ -307,11 +297,8 @@ def test_config_is_toml_whatever_the_names() -> None:
 
 
 def test_ctrl_c_before_the_first_checkpoint_leaves_nothing(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "cannon_fx.cli", "optimize"]
-    process = subprocess.Popen(
-        [*words, "--dense-epochs", "50", "--batch-size", "1", "--checkpoint-seconds", "inf"],
-        cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    words = ["optimize", "--dense-epochs", "50", "--batch-size", "1", "--checkpoint-seconds", "inf"]
+    process = start(tmp_path, *words)
     while not (tmp_path / "runs" / "demo" / "config.toml").exists():
         assert process.poll() is None
         time.sleep(0.05)

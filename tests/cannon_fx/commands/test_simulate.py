@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import start
 
 from cannon_fx.hw.analytic import analytic_makespan
 from cannon_fx.hw.chip import Chip
@@ -226,10 +227,7 @@ def test_mistakes(mistake: str, cannon: Cannon, tmp_path: Path, capsys: Output) 
 def test_ctrl_c(tmp_path: Path) -> None:
     """While the compiled loop runs; one packet keeps it busy for minutes."""
     (tmp_path / "trace.txt").write_text("0 0 1 2000000000\n")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cannon_fx.cli", "simulate", "--mesh", "2x1", "--trace", "trace.txt"],
-        cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    process = start(tmp_path, "simulate", "--mesh", "2x1", "--trace", "trace.txt")
     time.sleep(5)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=10)
