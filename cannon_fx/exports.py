@@ -60,14 +60,18 @@ class Traffic:
         router = self.network.node_router
         place = np.arange(self.network.nodes)
         place[self.spec.nodes :] = np.argmax(router[: self.spec.nodes] == router[self.spec.nodes :, None], axis=1)
-        parts = [(p.time + phase.start, p.source, p.target, p.flits) for phase in self.phases for p in [phase.packets]]
-        time, source, target, flits = map(np.concatenate, zip(*parts, strict=True))
+        parts = [np.zeros((4, 0), np.int64)]  # a network where nothing is mapped has no phases
+        for phase in self.phases:
+            p = phase.packets
+            parts.append(np.stack([p.time + phase.start, p.source, p.target, p.flits]))
+        time, source, target, flits = np.concatenate(parts, axis=1)
         return Packets(time, place[source], place[target], flits)
 
     @cached_property
     def phase(self) -> Ints:
         """The phase of each of `packets`."""
-        return np.repeat(np.arange(len(self.phases)), [len(phase.packets) for phase in self.phases])
+        count = np.array([len(phase.packets) for phase in self.phases], np.int64)
+        return np.repeat(np.arange(len(self.phases)), count)
 
     def perfetto(self) -> str:
         """Simulates what is not simulated yet, each phase in an empty network."""

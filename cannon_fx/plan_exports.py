@@ -90,7 +90,9 @@ def siam_tables(plan: Plan) -> dict[str, str]:
     activations = [shape.height * shape.width * shape.in_channels for shape in shapes]
     cycles = plan.cost().latency_cycles
     if not cycles:
-        raise ChipError("nothing moves between tiles, so there is no rate for SIAM's fps.csv. Use smaller tiles.")
+        raise ChipError(
+            "nothing moves on the chip, so there is no rate for SIAM's fps.csv. Choose another format, or map layers."
+        )
     return to_siam_layers([layer.tiles for layer in plan.layers], activations, plan.chip.noc.clock_ghz * 1e9 / cycles)
 
 

@@ -54,8 +54,8 @@ def to_network_csv(layers: Sequence[LayerShape], dialect: Dialect) -> str:
     for layer in layers:
         sizes = [getattr(layer, name) for name in _SIZES]
         last = layer.stride if dialect == "neurosim" else f"{layer.sparsity:.12g}"
-        rows.append(",".join(map(str, [*sizes, int(layer.pool), last])))
-    return "\n".join(rows) + "\n"
+        rows.append(",".join(map(str, [*sizes, int(layer.pool), last])) + "\n")
+    return "".join(rows)
 
 
 def _known(dialect: str) -> None:

@@ -28,7 +28,7 @@ def to_noxim(packets: Packets, phase: Ints, spec: NetworkSpec) -> str:
     if spec.topology != "mesh" or spec.routing != "xy":
         raise ChipError(f"Noxim's table is for a mesh with XY routing, not {spec.topology} with {spec.routing!r}.")
     if not len(packets):
-        raise ChipError("there are no packets to write as a Noxim table.")
+        raise ChipError("there are no packets to write as a Noxim table. Choose another format.")
     length = int(packets.flits.max())
     phases, phase = np.unique(phase, return_inverse=True)
     first, last = np.full(len(phases), packets.time.max()), np.zeros(len(phases), np.int64)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cannon_fx import Chip, RunError, plan
+from cannon_fx import Chip, ChipError, RunError, plan
 from cannon_fx.cost import all_transfers
 from cannon_fx.exports import Export
 from cannon_fx.hw.exchange.siam import from_siam_trace
@@ -93,10 +93,42 @@ def test_siam_tables_and_trace(mapped: Plan, tmp_path: Path) -> None:
     assert rate == pytest.approx(1e9 / mapped.cost().latency_cycles)
 
 
-def test_a_network_without_traffic(tmp_path: Path) -> None:
+def test_a_network_of_one_layer() -> None:
     chip = Chip.parse_data(Chip.load("siam-32nm").dump(), "test")
     found = plan(nn.Sequential(nn.Linear(4, 4)), torch.zeros(1, 4), chip=chip)
     assert traffic_of(found).packets.flits.sum() == found.cost().communication.flits.sum()
+
+
+@pytest.fixture
+def nothing() -> Plan:
+    """A network without a layer that could be mapped."""
+    return plan(nn.Flatten(), torch.zeros(1, 3, 8, 8), chip="demo-32nm")
+
+
+def test_nothing_moves(nothing: Plan, tmp_path: Path) -> None:
+    """Files that their readers find empty."""
+    paths = {name: tmp_path / name for name in ("trace", "siam", "booksim", "tt-npe", "perfetto")}
+    Export.write_all(Export.parse([f"{name}:{path}" for name, path in paths.items()], PLAN_FORMATS), nothing)
+    assert len(Packets.load(paths["trace"])) == 0
+    assert len(from_siam_trace(paths["siam"].read_text())) == 0
+    assert len(Packets.load(paths["booksim"] / "trace.txt")) == 0
+    assert Router.load(paths["booksim"] / "booksim.cfg")[0] == nothing.chip.noc.router
+    assert json.loads(paths["tt-npe"].read_text()) == {"phases": []}
+    assert {event["ph"] for event in json.loads(paths["perfetto"].read_text())["traceEvents"]} == {"M"}
+
+
+def test_no_layer(nothing: Plan, tmp_path: Path) -> None:
+    """Tables without rows."""
+    for name in ("neurosim-csv", "siam-csv"):
+        assert write(nothing, tmp_path, name).read_text() == ""
+    assert len(write(nothing, tmp_path, "scale-sim").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("name", "problem"), [("noxim", "no packets"), ("siam-layers", "no rate")])
+def test_formats_that_cannot_be_empty(name: str, problem: str, nothing: Plan, tmp_path: Path) -> None:
+    with pytest.raises(ChipError, match=rf"{problem}.* Choose another format"):
+        write(nothing, tmp_path, name)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
