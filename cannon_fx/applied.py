@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from cannon_fx.channels import pairs_of
+from cannon_fx.cost import Cost
+from cannon_fx.counting import Counter
 from cannon_fx.errors import InfeasibleError, MappingError
+from cannon_fx.hw.communication import LatencyModel
 from cannon_fx.modules import BlockSparse
 from cannon_fx.plans import Plan
 from cannon_fx.save import save
 from cannon_fx.train.budget import Budget
 from cannon_fx.train.control import BudgetControl
-from cannon_fx.train.landing import Pricing
+from cannon_fx.train.unit_prices import Pricing
 from cannon_fx.wrappers import unwrapped
 
 
@@ -53,6 +57,19 @@ class AppliedPlan(Plan):
     def keep(self) -> dict[str, NDArray[np.bool_]]:
         """The connections that are kept now, per layer name: bool [J, G]."""
         return {name: module.pattern.keep.numpy() for name, module in self.modules.items()}
+
+    def remapped(self) -> Counter:
+        """What is left, mapped and placed anew on fewer tiles, without the channels that nobody needs any more."""
+        return Counter.of(self).compact(pairs_of(self.layers, self.keep()))
+
+    def cost(self, latency_model: LatencyModel = "analytic") -> Cost:
+        """The communication cost of one inference: of the plan as long as nothing is cut, then of what is left, remapped."""
+        keep = self.keep()
+        if all(mask.all() for mask in keep.values()):
+            return super().cost(latency_model)
+        weights = {layer.name: layer.weights_of_connection for layer in self.layers}
+        density = sum((weights[n] * keep[n]).sum() for n in keep) / sum(w.sum() for w in weights.values())
+        return self.remapped().cost(pairs_of(self.layers, keep), float(density), latency_model)
 
     def save(self, folder: str | Path, packed: bool = False) -> Path:
         """Writes weights.safetensors, with this plan in it, into `folder`; see cannon_fx.load.

@@ -1,114 +1,171 @@
 """What a network costs by the weights it has left, whoever removed the others and in whatever shape.
 
-The cost model knows connections, kept whole or cut whole. Weights removed one by one or filter by filter are counted on
-the same tiles, homes and routes, channel by channel: an input channel travels to tile (i, j) if some weight there
-that reads it is left, and tile (i, j) sends the partial sums of those output channels for which it has some weight.
+On the tiles, homes and routes of a plan, channel by channel: an input channel travels to tile (i, j) if some weight there
+that reads it is left, tile (i, j) sends the partial sums of those output channels for which it has some weight, and
+other ops move the channels there are. Channels that nobody needs (channels.py) do none of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
+from cannon_fx.channels import Channels, Pairs
 from cannon_fx.cost import Cost, input_transfers, move_transfers, phases_of
+from cannon_fx.hw.arrays import Ints
 from cannon_fx.hw.communication import LatencyModel, communicate
+from cannon_fx.hw.placement import PORT
 from cannon_fx.hw.transfers import Transfers
 from cannon_fx.layer import Layer
-from cannon_fx.passes.homes import Homes
-from cannon_fx.passes.place import Place, PlacementOrder
-from cannon_fx.plans import Plan
-
-
-@dataclass(frozen=True, eq=False)
-class Demand:
-    """Per layer name, for each channel and tile, the strongest of the weights that make it travel.
-
-    `reads` [J, C]: input channel c to the tile of column block j. `sums` [I, N]: output channel n from the tile of
-    row block i. With weights' magnitudes as strengths, what is above a threshold is what travels once the weights up
-    to it are gone.
-    """
-
-    reads: Mapping[str, NDArray[Any]]
-    sums: Mapping[str, NDArray[Any]]
-
-    @classmethod
-    def of(cls, plan: Plan, strength: Mapping[str, Tensor]) -> Demand:
-        """From each weight's strength, at least 0, shaped like the layer's weight."""
-        reads, sums = {}, {}
-        for layer in plan.layers:
-            table = (
-                strength[layer.name].reshape(layer.out_channels, layer.in_channels, layer.taps).amax(2).cpu().numpy()
-            )
-            columns = np.arange(layer.column_blocks) * layer.out_block
-            rows = np.arange(layer.row_blocks) * layer.row_channels
-            reads[layer.name] = np.maximum.reduceat(table, columns, axis=0)
-            sums[layer.name] = np.maximum.reduceat(table, rows, axis=1).T
-        return cls(reads, sums)
-
-    def above(self, threshold: float) -> Demand:
-        """The same as True and False: stronger than the threshold."""
-        return Demand(
-            {name: table > threshold for name, table in self.reads.items()},
-            {name: table > threshold for name, table in self.sums.items()},
-        )
+from cannon_fx.modules import matrix_of
+from cannon_fx.passes.home_tensors import CONSTANT
+from cannon_fx.passes.homes import trace
+from cannon_fx.passes.place import Place
+from cannon_fx.plans import LayerInput, Move, Plan
 
 
 @dataclass(frozen=True, eq=False)
 class Counter:
-    """Counts for the tiles, homes and placement of one plan; `plan` is that plan with channels for connections."""
+    """Counts for the tiles, homes and placement of one plan; `plan` is that plan with channels for connections.
 
+    `whole` are the layers as the network has them. Those of `plan` may be without channels that nobody needs:
+    `rows` and `columns` say which input and output channels theirs are.
+    """
+
+    whole: Plan
     plan: Plan
+    channels: Channels
+    rows: Mapping[str, Ints]
+    columns: Mapping[str, Ints]
 
     @classmethod
     def of(cls, plan: Plan) -> Counter:
         """The split over tiles stays as it is; only the channels' homes are worked out again, one by one."""
-        layers = tuple(replace(layer, group_size=1) for layer in plan.layers)
-        return cls(Homes()(replace(plan, layers=layers)))
+        whole = replace(plan, layers=tuple(replace(layer, group_size=1) for layer in plan.layers))
+        rows = {layer.name: np.arange(layer.in_channels) for layer in plan.layers}
+        columns = {layer.name: np.arange(layer.out_channels) for layer in plan.layers}
+        return cls._mapped(whole, whole.layers, rows, columns)
 
-    def transfers(self, demand: Demand) -> Transfers:
-        """Every transfer of one inference, for a demand of True and False."""
-        plan, phases = self.plan, phases_of(self.plan)
+    @classmethod
+    def _mapped(
+        cls, whole: Plan, layers: tuple[Layer, ...], rows: Mapping[str, Ints], columns: Mapping[str, Ints]
+    ) -> Counter:
+        homes = {layer.name: np.full(layer.out_channels, CONSTANT) for layer in whole.layers}
+        for layer in layers:
+            homes[layer.name][columns[layer.name]] = layer.home_of_channel
+        found = trace(whole, lambda layer: homes[layer.name])
+        inputs = {layer.name: _without(found.inputs[layer.name], rows[layer.name]) for layer in layers}
+        tile = np.concatenate([*homes.values(), [CONSTANT, PORT]])
+        channels = Channels.of(whole, tile, found.moves)
+        return cls(whole, replace(whole, layers=layers, inputs=inputs, moves=found.moves), channels, rows, columns)
+
+    def compact(self, pairs: Pairs) -> Counter:
+        """The same network mapped anew, by the plan's own options, without the channels nobody needs when `pairs` are left."""
+        needed = self.needed(pairs)
+        layers: list[Layer] = []
+        rows, columns, first_tile = {}, {}, 0
+        for layer in self.whole.layers:
+            rows[layer.name], columns[layer.name] = (np.flatnonzero(needed[layer.name].any(axis)) for axis in (0, 1))
+            if len(rows[layer.name]):
+                shape = len(columns[layer.name]), len(rows[layer.name]), *layer.weight_shape[2:]
+                layers.append(replace(layer, weight_shape=shape, first_tile=first_tile))
+                first_tile += layers[-1].tiles
+        found = Counter._mapped(self.whole, tuple(layers), rows, columns)
+        place = Place(self.whole.options["order"], self.whole.options["seed"])
+        placement = place.placement(found.plan, found.transfers(pairs))
+        return replace(found, plan=replace(found.plan, placement=placement))
+
+    def needed(self, pairs: Pairs) -> dict[str, NDArray[np.bool_]]:
+        """Without the weights of channels that nobody needs."""
+        channels = self.channels.needed(pairs).channels
+        return {
+            layer.name: pairs[layer.name] & channels[self.channels.of_layer(layer)][:, None]
+            for layer in self.whole.layers
+        }
+
+    def of_layer(self, layer: Layer, pairs: Pairs) -> NDArray[np.bool_]:
+        """Of one of the plan's layers, among the channels that it has."""
+        return pairs[layer.name][np.ix_(self.columns[layer.name], self.rows[layer.name])]
+
+    def transfers(self, pairs: Pairs) -> Transfers:
+        """Every transfer of one inference when these weights are left."""
+        plan, phases, needed = self.plan, phases_of(self.plan), self.channels.needed(pairs)
         number = {(phase.kind, phase.node): k for k, phase in enumerate(phases)}
         parts = []
         for layer in plan.layers:
-            parts.append(input_transfers(plan, layer, demand.reads[layer.name], number["input", layer.node]))
-            parts.append(_partial_sums(plan, layer, demand.sums[layer.name], number["partial_sum", layer.node]))
-        parts += [move_transfers(plan, move, number["move", move.node]) for move in plan.moves]
+            columns = self.columns[layer.name]
+            left = self.of_layer(layer, pairs) & needed.channels[self.channels.first[layer.name] + columns][:, None]
+            parts.append(input_transfers(plan, layer, reads(layer, left), number["input", layer.node]))
+            parts.append(partial_sums(plan, layer, sends(layer, left), number["partial_sum", layer.node]))
+        parts += [move_transfers(plan, self._left(move, needed.rows), number["move", move.node]) for move in plan.moves]
         return Transfers.concatenate(parts)
 
-    def cost(self, demand: Demand, density: float, latency_model: LatencyModel = "analytic") -> Cost:
+    def cost(self, pairs: Pairs, density: float, latency_model: LatencyModel = "analytic") -> Cost:
         """What that costs; `density` is the caller's share of weights left."""
         phases = phases_of(self.plan)
-        found = communicate(self.transfers(demand), len(phases), self.plan.placed(), self.plan.chip, latency_model)
-        return Cost(communication=found, phases=phases, keep=demand.reads, density=density)
+        found = communicate(self.transfers(pairs), len(phases), self.plan.placed(), self.plan.chip, latency_model)
+        return Cost(
+            communication=found,
+            phases=phases,
+            keep={layer.name: reads(layer, self.of_layer(layer, pairs)) for layer in self.plan.layers},
+            density=density,
+        )
 
     def count(self, model: nn.Module, latency_model: LatencyModel = "analytic") -> Cost:
         """The cost of `model` by its weights that are not zero."""
-        left = {layer.name: _weight(model, layer) != 0 for layer in self.plan.layers}
+        pairs, density = self._left_in(model)
+        return self.cost(pairs, density, latency_model)
+
+    def compact_for(self, model: nn.Module) -> Counter:
+        """The network mapped anew for what `model`'s weights leave."""
+        return self.compact(self._left_in(model)[0])
+
+    def _left(self, move: Move, rows: Mapping[str, NDArray[np.bool_]]) -> Move:
+        """The move without the channels that nobody needs."""
+        if move.node not in self.channels.moves:
+            return move
+        step, tile = self.channels.moves[move.node], self.channels.tile
+        source, target = tile[step.source], tile[step.target]
+        goes = rows[move.node] & (source != target) & (source != CONSTANT) & (target != CONSTANT)
+        tiles = int(tile.max()) + 3
+        ends, place = np.unique((source[goes] + 2) * tiles + target[goes] + 2, return_inverse=True)
+        elements = np.bincount(place, step.elements[goes], len(ends)).astype(np.int64)
+        return replace(move, source=ends // tiles - 2, target=ends % tiles - 2, elements=elements)
+
+    def _left_in(self, model: nn.Module) -> tuple[dict[str, NDArray[np.bool_]], float]:
+        """The pairs of channels with some weight that is not zero, and the share of such weights."""
+        left = {}
+        for layer in self.whole.layers:
+            weight = matrix_of(model.get_submodule(layer.name)).detach()
+            left[layer.name] = weight.reshape(layer.out_channels, layer.in_channels, layer.taps) != 0
         density = sum(int(mask.sum()) for mask in left.values()) / sum(mask.numel() for mask in left.values())
-        return self.cost(Demand.of(self.plan, left), density, latency_model)
-
-    def placed_for(self, model: nn.Module, order: PlacementOrder, seed: int = 0) -> Counter:
-        """The tiles placed anew for the transfers that `model`'s weights leave."""
-        left = {layer.name: _weight(model, layer) != 0 for layer in self.plan.layers}
-        transfers = self.transfers(Demand.of(self.plan, left))
-        return Counter(replace(self.plan, placement=Place(order, seed).placement(self.plan, transfers)))
+        return {name: mask.any(2).cpu().numpy() for name, mask in left.items()}, density
 
 
-def _partial_sums(plan: Plan, layer: Layer, sends: NDArray[np.bool_], phase: int) -> Transfers:
-    """What a layer's tiles send to the accumulating ones; `sends` is bool [I, N]."""
-    channels = np.add.reduceat(sends, np.arange(layer.column_blocks) * layer.out_block, axis=1, dtype=np.int64)
+def _without(source: LayerInput, rows: Ints) -> LayerInput:
+    """A layer's input when only the channels `rows` have a row."""
+    there = np.isin(source.group, rows)
+    group = np.searchsorted(rows, source.group[there])
+    return LayerInput(source.producer, group, source.home[there], source.elements[there])
+
+
+def reads(layer: Layer, pairs: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """bool [J, C]: which input channels the tiles of each column block read."""
+    return np.logical_or.reduceat(pairs, np.arange(layer.column_blocks) * layer.out_block, axis=0)
+
+
+def sends(layer: Layer, pairs: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """bool [I, N]: of which output channels the tiles of each row block have some weight."""
+    return np.logical_or.reduceat(pairs, np.arange(layer.row_blocks) * layer.row_channels, axis=1).T
+
+
+def partial_sums(plan: Plan, layer: Layer, sent: NDArray[np.bool_], phase: int) -> Transfers:
+    """What a layer's tiles send to the accumulating ones; `sent` is bool [I, N]."""
+    channels = np.add.reduceat(sent, np.arange(layer.column_blocks) * layer.out_block, axis=1, dtype=np.int64)
     i, j = np.nonzero(channels * (layer.tile_of != layer.accumulator))
     bits = channels[i, j] * layer.positions * plan.chip.precision.partial_sum_bits
     return Transfers.unicast(phase, layer.tile_of[i, j], layer.accumulator[j], bits)
-
-
-def _weight(model: nn.Module, layer: Layer) -> Tensor:
-    weight = model.get_submodule(layer.name).weight
-    assert isinstance(weight, Tensor)
-    return weight.detach()

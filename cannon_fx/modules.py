@@ -217,6 +217,13 @@ def is_matrix(module: nn.Module | None) -> bool:
     return isinstance(module, kinds) or _name(type(module)) in TRANSPOSED
 
 
+def matrix_of(module: nn.Module) -> Tensor:
+    """The weight of a module that is_matrix, as [out, in, ...]."""
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    return weight.t() if isinstance(module, BlockSparseTransposed) or _name(type(module)) in TRANSPOSED else weight
+
+
 def twin_of(kind: type[nn.Module]) -> type[BlockSparse] | None:
     """The block-sparse class of a layer class, None if it has none."""
     if kind not in TWIN and _name(kind) in TRANSPOSED:

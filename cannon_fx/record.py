@@ -10,7 +10,6 @@ from torch import nn
 
 from cannon_fx.compute import compute_total
 from cannon_fx.cost import Cost, PhaseKind
-from cannon_fx.cost import cost as price
 from cannon_fx.counting import Counter
 from cannon_fx.efficiency import efficiencies, total
 from cannon_fx.hw.placement import PORT
@@ -20,25 +19,32 @@ from cannon_fx.plans import Plan
 KINDS: tuple[PhaseKind, ...] = ("input", "partial_sum", "move")
 
 
-def method_record(plan: Plan, cost: Cost, accuracy: float, epochs: int) -> dict[str, Any]:
-    """One method's row, with its costs per layer, per move and per link."""
+def method_record(counter: Counter, network: nn.Module, dense: Plan) -> dict[str, Any]:
+    """What a trained network costs by its weights, as `counter` maps it: in all, per layer, per move and per link.
+
+    Its density is against the weights of `dense`, of which whole filters may be gone.
+    """
+    plan = counter.plan
+    smaller, larger = (sum(int(np.prod(layer.weight_shape)) for layer in p.layers) for p in (counter.whole, dense))
+    cost = counter.count(network)
+    simulated = None if plan.chip.noc.multicast else counter.count(network, "simulated").latency_cycles
     return {
-        "accuracy": accuracy,
         "energy_pj": cost.energy_pj,
         "static_energy_pj": cost.static_energy_pj,
         "latency_cycles": cost.latency_cycles,
-        "simulated_latency_cycles": _simulated(plan, cost),
+        "simulated_latency_cycles": simulated,
         "edp_pj_cycles": cost.edp_pj_cycles,
-        "density": cost.density,
+        "density": cost.density * smaller / larger,
         "latency_model": cost.latency_model,
-        "epochs": epochs,
         "energy_shares_pj": {kind: cost.of(kind=kind).energy_pj for kind in KINDS},
         "compute": compute_total(plan, cost.keep),
         "efficiency": efficiency_record(plan, cost),
         "layers": [_layer(plan, cost, index) for index in range(len(plan.layers))],
         "moves": [{"name": m.node, "op": m.op, **vars(cost.of(node=m.node))} for m in plan.moves],
         "phases": [[phase.kind, phase.name] for phase in cost.phases],
+        "floor_plan": floor_plan_record(plan),
         "links": _links(plan, cost),
+        "transfers": transfer_table(plan, cost),
     }
 
 
@@ -48,26 +54,6 @@ def efficiency_record(plan: Plan, cost: Cost) -> dict[str, Any] | None:
     return {"parts": [part.plain() for part in parts], "total": total(parts).plain()} if parts else None
 
 
-def placed_again_record(counter: Counter, network: nn.Module, dense: Plan) -> dict[str, Any]:
-    """What the trained network costs by its weights, on tiles placed for the traffic that is left.
-
-    Its density is against the weights of `dense`, of which whole filters may be gone.
-    """
-    smaller, larger = (sum(int(np.prod(layer.weight_shape)) for layer in p.layers) for p in (counter.plan, dense))
-    cost, energy = counter.count(network), counter.plan.chip.noc_energy
-    simulated = None if counter.plan.chip.noc.multicast else counter.count(network, "simulated").latency_cycles
-    return {
-        "energy_pj": cost.energy_pj,
-        "static_energy_pj": cost.static_energy_pj,
-        "latency_cycles": cost.latency_cycles,
-        "simulated_latency_cycles": simulated,
-        "density": cost.density * smaller / larger,
-        "tiles": counter.plan.tiles,
-        "flit_energy_pj": {"router": energy.router_pj_per_flit, "link": energy.link_pj_per_flit},
-        "transfers": transfer_table(counter.plan, cost),
-    }
-
-
 def transfer_table(plan: Plan, cost: Cost) -> list[list[Any]]:
     """One row per transfer: phase, x and y of the routers it goes from and to, flits."""
     transfers, placement = cost.communication.transfers, plan.placed()
@@ -75,13 +61,6 @@ def transfer_table(plan: Plan, cost: Cost) -> list[list[Any]]:
     ends = [placement.network.place[router[tiles]].astype(int) for tiles in (transfers.source, transfers.target)]
     flits = transfers.flits(plan.chip.noc.flit_bits)
     return np.column_stack([transfers.phase, *ends, flits]).tolist()
-
-
-def _simulated(plan: Plan, cost: Cost) -> float | None:
-    """The latency flit by flit, beside the analytic one; None where it cannot be simulated."""
-    if plan.chip.noc.multicast:
-        return None
-    return price(plan, cost.keep, "simulated").latency_cycles
 
 
 def _layer(plan: Plan, cost: Cost, index: int) -> dict[str, Any]:
@@ -123,33 +102,38 @@ def _links(plan: Plan, cost: Cost) -> list[dict[str, Any]]:
 
 
 def plan_record(plan: Plan) -> dict[str, Any]:
-    """What all methods share: chip, floor plan, what is not mapped."""
+    """What all methods share: the chip, and what is not mapped."""
+    return {
+        "chip": plan.chip.dump(),
+        "noc_energy": asdict(plan.chip.noc_energy),
+        "floor_plan": floor_plan_record(plan),
+        "unmapped": [{"name": u.name, "reason": u.reason} for u in plan.unmapped],
+        "fallback_ops": list(plan.fallback_ops),
+    }
+
+
+def floor_plan_record(plan: Plan) -> dict[str, Any]:
+    """The grid, its links, and what stands where."""
     placement = plan.placed()
     network, (x, y) = placement.network, placement.coordinates
     ends = np.argwhere(network.neighbour >= 0)
     links = [network.place[ends[:, 0]], network.place[network.neighbour[tuple(ends.T)]]]
     return {
-        "chip": plan.chip.dump(),
-        "noc_energy": asdict(plan.chip.noc_energy),
-        "floor_plan": {
-            "columns": placement.grid.columns,
-            "rows": placement.grid.rows,
-            "port": network.place[network.routing.node_router[placement.node[PORT]]].tolist(),
-            "links": np.hstack(links).tolist(),  # x and y of both ends, with traffic or without
-            "tiles": [
-                {
-                    "tile": int(layer.tile_of[i, j]),
-                    "x": int(x[layer.tile_of[i, j]]),
-                    "y": int(y[layer.tile_of[i, j]]),
-                    "layer": layer.name,
-                    "row_block": i,
-                    "column_block": j,
-                }
-                for layer in plan.layers
-                for j in range(layer.column_blocks)
-                for i in range(layer.row_blocks)
-            ],
-        },
-        "unmapped": [{"name": u.name, "reason": u.reason} for u in plan.unmapped],
-        "fallback_ops": list(plan.fallback_ops),
+        "columns": placement.grid.columns,
+        "rows": placement.grid.rows,
+        "port": network.place[network.routing.node_router[placement.node[PORT]]].tolist(),
+        "links": np.hstack(links).tolist(),  # x and y of both ends, with traffic or without
+        "tiles": [
+            {
+                "tile": int(layer.tile_of[i, j]),
+                "x": int(x[layer.tile_of[i, j]]),
+                "y": int(y[layer.tile_of[i, j]]),
+                "layer": layer.name,
+                "row_block": i,
+                "column_block": j,
+            }
+            for layer in plan.layers
+            for j in range(layer.column_blocks)
+            for i in range(layer.row_blocks)
+        ],
     }

@@ -23,7 +23,6 @@ from cannon_fx.checkpoint import Checkpoints, make_folder, read_checkpoint
 from cannon_fx.chip_sources import chip_sources
 from cannon_fx.compile import apply_cannon, plan
 from cannon_fx.config import RunConfig
-from cannon_fx.cost import Cost
 from cannon_fx.counting import Counter
 from cannon_fx.data import Batches, ImageData, hold_out, load_data
 from cannon_fx.errors import RunError
@@ -33,7 +32,7 @@ from cannon_fx.hw.chip import Chip
 from cannon_fx.methods import Method
 from cannon_fx.plans import Plan
 from cannon_fx.quantise.model import quantised
-from cannon_fx.record import method_record, placed_again_record, plan_record
+from cannon_fx.record import method_record, plan_record
 from cannon_fx.save import save
 from cannon_fx.train.baselines.filters import FilterControl
 from cannon_fx.train.budget import Budget
@@ -199,30 +198,31 @@ class Run:
             return
         if isinstance(training.control, FilterControl):
             found = training.control.plan
-        counter = Counter.of(found)
-        by_connections = training.control is None or stage.method in PRICING
-        priced = (found, found.cost()) if by_connections else (counter.plan, counter.count(network))
-        self.results[stage.name] = method_record(*priced, self.history[-1]["accuracy"], stage.epochs) | {
-            "seconds": sum(row["seconds"] for row in self.history if row["method"] == stage.name),
-            "quantised_accuracy": self._quantised(network, *priced),
+        whole = Counter.of(found)
+        counter = whole.compact_for(network)
+        self.results[stage.name] = method_record(counter, network, self.plan) | {
+            "accuracy": self.history[-1]["accuracy"],
+            "quantised_accuracy": self._quantised(network, whole),
             "validation_accuracy": self._validate(network),
-            "placed_again": placed_again_record(counter.placed_for(network, config.order), network, self.plan),
+            "epochs": stage.epochs,
+            "seconds": sum(row["seconds"] for row in self.history if row["method"] == stage.name),
         }
         if stage.name == ("cannon" if "cannon" in config.methods else config.methods[-1]):
-            self.kept_plan = found
+            self.kept_plan = counter.plan
             if folder and rank() == 0:
                 save(network, found if isinstance(found, AppliedPlan) else None, folder)
 
     def _test(self) -> Batches:
         return Batches(self.data.test, self.data, 256, shuffle=False, augment=False, seed=0)
 
-    def _quantised(self, network: nn.Module, found: Plan, cost: Cost) -> float | None:
+    def _quantised(self, network: nn.Module, counter: Counter) -> float | None:
         """The accuracy with the integers and ADCs of the chip, if it is asked for."""
         if not self.config.quantised:
             return None
         train = Batches(self.data.train, self.data, CALIBRATION, shuffle=True, augment=False, seed=self.config.seed)
         samples = next(iter(train))[0].to(self.config.device)
-        return evaluate(quantised(network, found, samples, cost.keep), self._test(), self.config.device)
+        computed = quantised(network, counter.plan, samples, counter.count(network).keep)
+        return evaluate(computed, self._test(), self.config.device)
 
     def _validate(self, network: nn.Module) -> float | None:
         """The accuracy on the images held out, if any are."""

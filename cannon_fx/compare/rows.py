@@ -52,9 +52,8 @@ def _row(outcome: Outcome) -> Row:
     config, record = outcome.config, outcome.record
     (method,) = config.methods
     result = record["methods"][method]
-    counted = result["placed_again"]
-    simulated = counted["simulated_latency_cycles"]
-    latency = counted["latency_cycles"] if simulated is None else simulated
+    simulated = result["simulated_latency_cycles"]
+    latency = result["latency_cycles"] if simulated is None else simulated
     return {
         "network": CompareConfig.network_name(config.model),
         "data": record["data"],
@@ -65,14 +64,14 @@ def _row(outcome: Outcome) -> Row:
         "dense_accuracy": None,
         "accuracy": result["accuracy"],
         "validation_accuracy": result["validation_accuracy"],
-        "energy_pj": counted["energy_pj"],
-        "static_energy_pj": counted["static_energy_pj"],
+        "energy_pj": result["energy_pj"],
+        "static_energy_pj": result["static_energy_pj"],
         "latency_cycles": latency,
-        "edp_pj_cycles": counted["energy_pj"] * latency,
+        "edp_pj_cycles": result["energy_pj"] * latency,
         "latency_model": "analytic" if simulated is None else "simulated",
-        "analytic_latency_cycles": counted["latency_cycles"],
-        "density": counted["density"],
-        "tiles": counted["tiles"],
+        "analytic_latency_cycles": result["latency_cycles"],
+        "density": result["density"],
+        "tiles": len(result["floor_plan"]["tiles"]),
         "epochs": config.epochs,
         "learning_rate": config.learning_rate,
         "seconds": record["seconds"],

@@ -7,6 +7,7 @@ everything moves to the home of its first element, and the plan says what share 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,14 +16,24 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
+from cannon_fx.hw.arrays import Ints
 from cannon_fx.hw.placement import PORT
 from cannon_fx.layer import Layer
 from cannon_fx.passes.home_calls import Call
 from cannon_fx.passes.home_moves import move
 from cannon_fx.passes.home_outcomes import leave, outcome_of, to_first
-from cannon_fx.passes.home_tensors import CONSTANT, compact, filled, uniform
+from cannon_fx.passes.home_tensors import CONSTANT, compact, filled, lean, uniform
 from cannon_fx.passes.matrix_ops import input_of
 from cannon_fx.plans import LayerInput, Move, Plan
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What a walk over the graph finds: what layers read, what other ops move, and the homes of what is returned."""
+
+    inputs: Mapping[str, LayerInput]
+    moves: tuple[Move, ...]
+    outputs: Ints
 
 
 @dataclass(frozen=True)
@@ -30,28 +41,38 @@ class Homes:
     """Runs every node of the graph on home tensors, recording layer inputs and moves."""
 
     def __call__(self, plan: Plan) -> Plan:
-        layers = {layer.node: layer for layer in plan.layers}
-        user_inputs = set(plan.exported.graph_signature.user_inputs)
-        homes: dict[Node, Any] = {}
-        inputs: dict[str, LayerInput] = {}
-        moves: list[Move] = []
-        for node in plan.exported.graph.nodes:
-            if node.op == "placeholder":
-                homes[node] = filled(node.meta.get("val"), PORT if node.name in user_inputs else CONSTANT)
-            elif node.op == "get_attr":
-                homes[node] = filled(node.meta.get("val"), CONSTANT)
-            elif node.name in layers:
-                layer, producer = layers[node.name], input_of(node)
-                inputs[layer.name] = layer_input(layer, node, homes[producer])
-                homes[node] = _output_homes(layer, node)
-            elif node.op == "call_function":
-                call = Call(node, homes)
-                ruled = outcome_of(call)
-                outcome = ruled or to_first(call)
-                leave(call, outcome, homes)
-                if found := move(node.name, str(node.target), outcome.transfers, by_rule=ruled is not None):
-                    moves.append(found)
-        return replace(plan, inputs=inputs, moves=tuple(moves))
+        found = trace(plan)
+        return replace(plan, inputs=found.inputs, moves=found.moves)
+
+
+def trace(plan: Plan, home_of: Callable[[Layer], Ints] = lambda layer: layer.home_of_channel) -> Traced:
+    """Walks the graph; `home_of` gives the home of each of a layer's output channels, int [out_channels]."""
+    layers = {layer.node: layer for layer in plan.layers}
+    user_inputs = set(plan.exported.graph_signature.user_inputs)
+    homes: dict[Node, Any] = {}
+    inputs: dict[str, LayerInput] = {}
+    moves: list[Move] = []
+    outputs = np.zeros(0, np.int64)
+    for node in plan.exported.graph.nodes:
+        if node.op == "placeholder":
+            homes[node] = filled(node.meta.get("val"), PORT if node.name in user_inputs else CONSTANT)
+        elif node.op == "get_attr":
+            homes[node] = filled(node.meta.get("val"), CONSTANT)
+        elif node.name in layers:
+            layer, producer = layers[node.name], input_of(node)
+            inputs[layer.name] = layer_input(layer, node, homes[producer])
+            homes[node] = _output_homes(layer, node, home_of(layer))
+        elif node.op == "call_function":
+            call = Call(node, homes)
+            ruled = outcome_of(call)
+            outcome = ruled or to_first(call)
+            leave(call, outcome, homes)
+            if found := move(node.name, str(node.target), outcome.transfers, by_rule=ruled is not None):
+                moves.append(found)
+        elif node.op == "output":
+            returned = [homes[value] for value in node.all_input_nodes if isinstance(homes[value], Tensor)]
+            outputs = np.unique(np.concatenate([outputs, *(lean(home).numpy().ravel() for home in returned)]))
+    return Traced(inputs, tuple(moves), outputs)
 
 
 def layer_input(layer: Layer, node: Node, home: Tensor) -> LayerInput:
@@ -100,8 +121,8 @@ def _rows_read(node: Node, size: int, taps: int, axis: int) -> Tensor:
     return read[(read >= 0) & (read < size)]
 
 
-def _output_homes(layer: Layer, node: Node) -> Tensor:
+def _output_homes(layer: Layer, node: Node, home_of_channel: Ints) -> Tensor:
     shape = node.meta["val"].shape
-    channel = torch.as_tensor(layer.home_of_channel, dtype=torch.int32)
+    channel = torch.as_tensor(home_of_channel, dtype=torch.int32)
     dimension = len(shape) - 1 if layer.kind == "linear" else 1
     return channel.view(*(-1 if d == dimension else 1 for d in range(len(shape)))).expand(shape)

@@ -1,4 +1,4 @@
-"""Budget control: a target that falls from dense to the budget, met by cutting and prepared by the penalty."""
+"""Budget control: a target that falls from dense to the budget, met by cutting units and prepared by the penalty."""
 
 from __future__ import annotations
 
@@ -7,23 +7,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.optim import Optimizer
 
+from cannon_fx.channels import Pairs, pairs_of
 from cannon_fx.cost import Cost, cost
+from cannon_fx.counting import Counter
 from cannon_fx.errors import RunError
 from cannon_fx.modules import BlockSparse
 from cannon_fx.plans import Keep, Plan
 from cannon_fx.train.budget import Budget, measure
-from cannon_fx.train.landing import Pricing, check_feasible, land, price_list
-from cannon_fx.train.penalty import Penalty, effective_rate
+from cannon_fx.train.landing import Kept, check_feasible, fill, foreseen, land, minimal, order_of
+from cannon_fx.train.penalty import Penalty
 from cannon_fx.train.ranks import first
+from cannon_fx.train.unit_prices import Pricing, unit_prices
+from cannon_fx.train.units import Units
 
 UPDATES = 50
-"""Updates of masks, prices and strength over the whole descent."""
+"""Updates of masks, prices and penalty over the whole descent."""
+
+MAPPINGS = 25
+"""How often in it what is left is mapped and placed anew."""
 
 HORIZON = 0.1
-"""Share of the descent that the strength looks ahead."""
+"""Share of the descent that the penalty looks ahead."""
 
 MEMORY = 0.05
 """Weight of the newest minibatch in the running importance."""
@@ -32,9 +38,9 @@ MEMORY = 0.05
 class BudgetControl:
     """Brings the cost from dense to the budget in `steps` optimiser steps, then leaves the masks as they are.
 
-    At every update the knapsack lands on the target of that moment, which falls geometrically (a tenth less is
-    as hard at any size). In between, the penalty shrinks what will have to go next. Its strength is the
-    multiplier of the constraint "cost <= target, one horizon ahead", solved anew at every update.
+    At every update the knapsack lands on the target of that moment, which falls geometrically (a tenth less is as hard at
+    any size); in between, the penalty fades what will have to go next. Now and then the network that is left is mapped
+    anew, on fewer tiles, and priced anew; the budget is met on its last mapping, the one that `cost()` prices.
     The processes of torch.distributed, if there are several, all take rank 0's decisions.
     Raises InfeasibleError when no masks meet the budget, RunError without steps or with a frozen or sharded layer.
     """
@@ -42,7 +48,7 @@ class BudgetControl:
     def __init__(
         self, plan: Plan, modules: Mapping[str, BlockSparse], budget: Budget, steps: int, pricing: Pricing = "energy"
     ) -> None:
-        self.plan, self.modules, self.budget, self.steps = plan, modules, budget, steps
+        self.plan, self.modules, self.budget, self.steps, self.pricing = plan, modules, budget, steps, pricing
         if steps < 1:
             raise RunError(f"a descent of {steps} steps is none: give at least one optimiser step.")
         if frozen := [name for name, module in modules.items() if not module.weight.requires_grad]:
@@ -52,12 +58,15 @@ class BudgetControl:
             )
         self._check_whole()
         dense = cost(plan, plan.full())
-        self.dense, self.limit = self._measure(dense), budget.limit(dense)
+        self.dense, self.limit = measure(budget.metric, dense), budget.limit(dense)
         check_feasible(plan, budget.metric, self.limit)
-        self.prices = price_list(plan, pricing)
-        self.penalty = Penalty(plan, modules, self.prices)
+        self.whole = self.counter = Counter.of(plan)
+        self.units = Units.of(plan, self.whole.channels)
+        self.given = {name: module.pattern.keep.numpy() for name, module in modules.items()}
+        self.kept = self.mapped = self._given_units()
+        self.penalty = Penalty(self.units, modules)
         self.step = 0
-        self.taylor = {name: torch.zeros(m.pattern.shape, device=m.weight.device) for name, m in modules.items()}
+        self.importance = torch.zeros(self.units.count, dtype=torch.float64)
 
     @property
     def landed(self) -> bool:
@@ -70,9 +79,8 @@ class BudgetControl:
         return self.penalty.strength
 
     def cost(self) -> Cost:
-        """Without the connections that are exactly zero now, cut or not."""
-        alive = self.penalty.alive()
-        return cost(self.plan, {name: m.pattern.keep.numpy() & alive[name] for name, m in self.modules.items()})
+        """Of what is left, on the tiles that it has been mapped to last."""
+        return self.counter.cost(self._pairs(self.kept), self._density())
 
     def regularizer(self) -> torch.Tensor:
         """The penalty's value, without gradient (step_ minimises it); 0 once landed."""
@@ -83,10 +91,10 @@ class BudgetControl:
         self._check_whole()
         if not self.landed:
             self._observe()
-            norms = self.penalty.shrink_(optimizer)
+            self.penalty.shrink_(optimizer)
             self.step += 1
             if self.landed or self.step % max(1, self.steps // UPDATES) == 0:
-                self._update(optimizer, {name: value.cpu().numpy() for name, value in norms.items()})
+                self._update(optimizer)
                 return
         for module in self.modules.values():
             module.zero_cut_()
@@ -101,73 +109,101 @@ class BudgetControl:
 
     @torch.no_grad()
     def _observe(self) -> None:
-        """Running mean of (sum of weight x gradient)^2 per connection: how much the loss would change without it."""
+        """Running mean of (sum of weight x gradient)^2 per unit: how much the loss would change without it."""
         gradients = {name: module.weight.grad for name, module in self.modules.items()}
         if all(gradient is None for gradient in gradients.values()):
             raise RunError("step_ found no gradients: call it after optimizer.step() and before zero_grad().")
+        change = torch.zeros(self.units.count, dtype=torch.float64)
         for name, gradient in gradients.items():
             if gradient is not None:
                 module = self.modules[name]
-                change = module.pattern.sums(module.matrix(module.weight.float() * gradient.float())).square()
-                # Mixed precision skips steps whose gradients overflow; they say nothing about importance.
-                known = torch.where(torch.isfinite(change), change, self.taylor[name])
-                self.taylor[name].lerp_(known, MEMORY)
+                sums = module.pattern.sums(module.matrix(module.weight.float() * gradient.float())).sum(0)
+                change.index_add_(0, torch.from_numpy(self.units.of_group[name]), sums.double().cpu())
+        change = change.square()
+        # Mixed precision skips steps whose gradients overflow; they say nothing about importance.
+        self.importance.lerp_(torch.where(change.isfinite(), change, self.importance), max(MEMORY, 1 / (self.step + 1)))
 
-    def _update(self, optimizer: Optimizer, norms: Mapping[str, NDArray[np.float32]]) -> None:
-        target = self._target(self.step)
-        importance = {name: value.double().cpu().numpy() * (norms[name] > 0) for name, value in self.taylor.items()}
-        keep = first(lambda: land(self.plan, self.prices, importance, self.budget.metric, target))
-        for name, module in self.modules.items():
-            module.cut(torch.from_numpy(keep[name]))
-        if not self.landed:
-            self.penalty.reprice(keep)
-            self.penalty.strength = first(lambda: self._multiplier(keep, norms, optimizer))
+    def _update(self, optimizer: Optimizer) -> None:
+        self.kept, fading = first(self._decide)
+        self._cut()
+        self.penalty.fade(fading, self.penalty.strength_for(optimizer, max(1.0, HORIZON * self.steps)))
+        if self.landed or self.step * MAPPINGS // self.steps > (self.step - self._interval) * MAPPINGS // self.steps:
+            self._map()
+
+    @property
+    def _interval(self) -> int:
+        return max(1, self.steps // UPDATES)
+
+    def _map(self) -> None:
+        self.mapped, self.counter = self.kept, self.whole.compact(self._pairs(self.kept))
+
+    def _decide(self) -> tuple[Kept, Kept]:
+        """Which units are kept now, and which of them the target one horizon ahead will cut."""
+        price = unit_prices(self.units, self.counter, self._pairs(self.kept), self.pricing)
+        order, target = order_of(self.importance.numpy(), price), self._target(self.step)
+        costs = self._remapped if self.step >= (1 - HORIZON) * self.steps else self._now
+        found = land(self.units, order, price, self.kept, costs, target)
+        if found is None:
+            found = minimal(self.units, self.whole)
+        if self.landed:
+            return fill(order, found, self.kept, costs, target), np.zeros_like(found)
+        return found, foreseen(order, price, found, self._target(self.step + HORIZON * self.steps) / target)
+
+    def _now(self, kept: Kept) -> float:
+        """What these would cost where they are."""
+        return measure(self.budget.metric, self.counter.cost(self._pairs(kept), 1.0))
+
+    def _remapped(self, kept: Kept) -> float:
+        """What they would cost mapped anew: takes long, but cuts no more than has to go."""
+        pairs = self._pairs(kept)
+        return measure(self.budget.metric, self.whole.compact(pairs).cost(pairs, 1.0))
 
     def _target(self, step: float) -> float:
         if self.dense == 0:  # a chip whose energies are zero
             return 0.0
         return self.dense * (self.limit / self.dense) ** min(1.0, step / self.steps)
 
-    def _multiplier(self, keep: Keep, norms: Mapping[str, NDArray[np.float32]], optimizer: Optimizer) -> float:
-        """The strength under which the penalty alone would meet the target one horizon ahead.
+    def _given_units(self) -> Kept:
+        """The units of which something was there at the start."""
+        return self.units.per_unit({name: keep.any(0).astype(float) for name, keep in self.given.items()}) > 0
 
-        Alone, it takes norm / (rate x strength x factor) steps to bring a connection to zero, so those with the
-        smallest norm / factor go first; how far down that order the target lies decides the strength.
-        """
-        horizon = max(1.0, HORIZON * self.steps)
-        target = self._target(self.step + horizon)
-        lasting = {
-            name: norms[name] / self.penalty.factors[name].clamp_min(1e-30).cpu().numpy() * keep[name]
-            for name in self.modules
-        }
-        ordered = np.unique(np.concatenate([values.ravel() for values in lasting.values()]))
-        low, high = 0, len(ordered) - 1
-        while low < high:
-            middle = (low + high) // 2
-            left = {name: values > ordered[middle] for name, values in lasting.items()}
-            low, high = (low, middle) if self._measure(cost(self.plan, left)) <= target else (middle + 1, high)
-        weights = {id(module.weight) for module in self.modules.values()}
-        rates = [effective_rate(g) for g in optimizer.param_groups if any(id(p) in weights for p in g["params"])]
-        rate = max(rates, default=0.0)
-        return float(ordered[low]) / (horizon * rate) if rate else 0.0
+    def _keep(self, kept: Kept) -> Keep:
+        """The connections of these units, of those that there were at the start."""
+        return {name: keep & self.given[name] for name, keep in self.units.keep(kept).items()}
 
-    def _measure(self, cost: Cost) -> float:
-        return measure(self.budget.metric, cost)
+    def _pairs(self, kept: Kept) -> Pairs:
+        return pairs_of(self.plan.layers, self._keep(kept))
+
+    def _cut(self) -> None:
+        """Cuts all others, and the column blocks that nobody needs."""
+        needed = self.whole.needed(self._pairs(self.kept))
+        for layer in self.plan.layers:
+            blocks = np.logical_or.reduceat(needed[layer.name].any(1), np.arange(layer.column_blocks) * layer.out_block)
+            keep = self._keep(self.kept)[layer.name] & blocks[:, None]
+            self.modules[layer.name].cut(torch.from_numpy(keep))
+
+    def _density(self) -> float:
+        weights = {layer.name: layer.weights_of_connection for layer in self.plan.layers}
+        keep = {name: module.pattern.keep.numpy() for name, module in self.modules.items()}
+        return float(sum((weights[n] * keep[n]).sum() for n in keep) / sum(w.sum() for w in weights.values()))
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
         return {
             "step": self.step,
-            "taylor": self.taylor,
+            "importance": self.importance,
             "penalty": self.penalty.state_dict(),
-            "keep": {name: module.pattern.keep for name, module in self.modules.items()},
+            "kept": torch.from_numpy(self.kept),
+            "mapped": torch.from_numpy(self.mapped),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up where `state_dict` was called; call it before the model's own weights are loaded."""
         self.step = state["step"]
-        for name, value in self.taylor.items():
-            value.copy_(state["taylor"][name])
+        self.importance.copy_(state["importance"])
         self.penalty.load_state_dict(state["penalty"])
-        for name, module in self.modules.items():
-            module.cut(state["keep"][name])
+        if not np.array_equal(state["mapped"].numpy(), self.mapped):
+            self.kept = state["mapped"].numpy()
+            self._map()
+        self.kept = state["kept"].numpy()
+        self._cut()

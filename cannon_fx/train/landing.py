@@ -1,130 +1,124 @@
-"""Landing on the budget: which connections to keep so that the exact cost stays within the limit.
+"""Landing on the budget: which units to keep so that the exact cost stays within the limit.
 
-Bundles of connections (see bundles.py) are taken in order of importance per price as long as the exact cost, whole
-flits and all, stays within the limit.
+Units are taken in order of importance per price as long as the exact cost, whole flits and all, stays within the limit.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cannon_fx.cost import Prices, cost, layer_cost, prices, single_costs
+from cannon_fx.channels import pairs_of
+from cannon_fx.counting import Counter
 from cannon_fx.errors import InfeasibleError
-from cannon_fx.layer import Layer
-from cannon_fx.plans import Keep, Plan
-from cannon_fx.train.budget import UNIT, Metric, factors, measure
-from cannon_fx.train.bundles import Bundles, Importance
+from cannon_fx.plans import Plan
+from cannon_fx.train.budget import UNIT, Metric, measure
+from cannon_fx.train.unit_prices import Floats, unit_prices
+from cannon_fx.train.units import Units
 
-SLACK = 1e-3
-"""Share of the limit that is not worth looking for bundles that fit into it."""
+SLACK = 3e-3
+"""Share of the limit that is not worth looking for units that fit into it."""
 
-Pricing = Literal["energy", "distance", "equal"]
-"""What a method takes a connection to cost: its energy, the links it crosses, or the same for all (cost-blind)."""
+TRIES = 64
+"""Units that are tried for what is left of the limit."""
 
-
-def equal_prices(plan: Plan, layer: Layer) -> Prices:
-    """Every connection costs the same."""
-    return Prices(np.ones((layer.column_blocks, layer.groups)), np.zeros((layer.column_blocks, layer.row_blocks)))
+Kept = NDArray[np.bool_]
+"""Which units are kept: bool [units]."""
 
 
-def distance_prices(plan: Plan, layer: Layer) -> Prices:
-    """A connection costs the links between its input's homes and its tile, on average over its elements."""
-    network, node, source = plan.placed().network, plan.placed().node, plan.inputs[layer.name]
-    target = layer.tile_of[layer.row_block_of[source.group]]  # [k, J]
-    total, elements = np.zeros((layer.groups, layer.column_blocks)), np.zeros((layer.groups, 1))
-    hops = np.where(source.home[:, None] == target, 0, network.hops(node[source.home][:, None], node[target]))
-    np.add.at(total, source.group, hops * source.elements[:, None])
-    np.add.at(elements, source.group, source.elements[:, None])
-    return Prices((total / np.maximum(elements, 1)).T, np.zeros((layer.column_blocks, layer.row_blocks)))
+def order_of(importance: Floats, price: Floats) -> Floats:
+    """Importance per price, the order in which units are taken; what costs nothing comes first."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(price > 0, importance / price, math.inf)
 
 
-PRICES: Mapping[Pricing, Callable[[Plan, Layer], Prices]] = {
-    "energy": prices,
-    "distance": distance_prices,
-    "equal": equal_prices,
-}
+def land(
+    units: Units, order: Floats, price: Floats, kept: Kept, costs: Callable[[Kept], float], limit: float
+) -> Kept | None:
+    """Of the `kept` units, those first in `order` whose cost is at most `limit`, or all; None where none is.
 
-
-def price_list(plan: Plan, pricing: Pricing = "energy") -> dict[str, Prices]:
-    """Per layer name, what connections are taken to cost."""
-    return {layer.name: PRICES[pricing](plan, layer) for layer in plan.layers}
-
-
-def minimal(plan: Plan, metric: Metric) -> dict[str, NDArray[np.bool_]]:
-    """The cheapest masks that leave every layer alive: one connection each.
-
-    Exact for energy and latency, which are sums over layers. An EDP is a product of sums: there, the cheapest of
-    three choices (by energy, by latency, by their product).
+    Every layer keeps the best unit that it reads. `price`, in any unit, says where to look first.
     """
+    if costs(kept) <= limit:
+        return kept
+    rank = np.where(kept, order, -math.inf)
+    for layer in units.plan.layers:
+        read = units.of_group[layer.name]
+        rank[read[rank[read].argmax()]] = math.inf
+    first = np.argsort(-rank, kind="stable")[: kept.sum()]
+    spent, least = np.cumsum(price[first]), int(np.isposinf(rank).sum())
 
-    def cheapest(by: Metric) -> dict[str, NDArray[np.bool_]]:
-        keep = {}
-        for layer in plan.layers:
-            costs = np.ones((layer.column_blocks, layer.groups))
-            if by != "latency":
-                costs = costs * single_costs(plan, layer, "energy_pj")
-            if by != "energy":
-                costs = costs * single_costs(plan, layer, "latency_cycles")
-            keep[layer.name] = np.arange(costs.size).reshape(costs.shape) == costs.argmin()
-        return keep
+    def taken(count: int) -> Kept:
+        found = np.zeros_like(kept)
+        found[first[:count]] = True
+        return found
 
-    metrics: tuple[Metric, ...] = ("energy", "latency", "edp") if metric == "edp" else (metric,)
-    return min(map(cheapest, metrics), key=lambda keep: measure(metric, cost(plan, keep)))
+    # The cost rises as units are added; whatever it does, what is taken fits. Prices add up to nearly the cost, so the first
+    # guesses go where they say.
+    low, high, scale, guesses = -1, len(first), 1.0, 4
+    while high - low > 1:
+        count, guesses = (low + high) // 2, guesses - 1
+        if guesses >= 0:
+            count = min(max(int(np.searchsorted(spent, limit / scale, "right")), low + 1), high - 1)
+        value = costs(taken(count))
+        if value > limit:
+            high = count
+        else:
+            low = count
+            if value >= (1 - SLACK) * limit:
+                break
+        scale = value / spent[count - 1] if count and min(spent[count - 1], value) > 0 else 1.0
+    return taken(low) if low >= least or low == len(first) else None
+
+
+def fill(order: Floats, found: Kept, kept: Kept, costs: Callable[[Kept], float], limit: float) -> Kept:
+    """Adds, best first, each of the `kept` units that still fits, until next to nothing of the limit is left."""
+    left = np.flatnonzero(kept & ~found)
+    for unit in left[np.argsort(-order[left], kind="stable")][:TRIES]:
+        if costs(found) >= (1 - SLACK) * limit:
+            break
+        more = found.copy()
+        more[unit] = True
+        if costs(more) <= limit:
+            found = more
+    return found
+
+
+def foreseen(order: Floats, price: Floats, kept: Kept, share: float) -> Kept:
+    """Which of the `kept` units would go if only `share` of the cost could stay, by their prices."""
+    first = np.argsort(-np.where(kept, order, -math.inf), kind="stable")[: kept.sum()]
+    spent, found = np.cumsum(price[first]), np.zeros_like(kept)
+    found[first[spent > share * spent[-1]]] = True
+    return found
+
+
+def minimal(units: Units, counter: Counter) -> Kept:
+    """Hardly any: from the last layer backwards, each reads the cheapest unit, or one that a later layer reads."""
+    price = unit_prices(units, counter, pairs_of(units.plan.layers, units.plan.full()), "energy")
+    kept = np.zeros(units.count, np.bool_)
+    for layer in reversed(units.plan.layers):
+        read = units.of_group[layer.name]
+        if not kept[read].any():
+            kept[read[price[read].argmin()]] = True
+    return kept
 
 
 def check_feasible(plan: Plan, metric: Metric, limit: float) -> None:
-    """Raises InfeasibleError, with the least reachable value, when no masks meet the limit."""
-    least = cost(plan, minimal(plan, metric))
+    """Raises InfeasibleError, with the value of `minimal`, when that does not meet the limit."""
+    counter = Counter.of(plan)
+    units = Units.of(plan, counter.channels)
+    pairs = pairs_of(plan.layers, units.keep(minimal(units, counter)))
+    least = counter.compact(pairs).cost(pairs, 1.0)
     value = measure(metric, least)
     if value > limit:
-        dense = plan.cost()
-        factor = measure(metric, dense) / value
+        factor = measure(metric, plan.cost()) / value
         fixed = least.of(kind="move").energy_pj / least.energy_pj if least.energy_pj else 0.0
         raise InfeasibleError(
-            f"the budget of {limit:,.0f} {UNIT[metric]} for {metric} cannot be met: with one connection left per "
+            f"the budget of {limit:,.0f} {UNIT[metric]} for {metric} cannot be met: with hardly one channel group left per "
             f"layer the network still needs {value:,.0f} {UNIT[metric]} ({factor:.2f}x below dense; {fixed:.0%} of its "
-            f"energy are moves that no mask removes, such as residual adds). Ask for at most "
+            f"energy are moves that no mask removes, such as those of a network's outputs). Ask for at most "
             f"{metric}/{np.floor(100 * factor) / 100:.2f}, or take a chip with larger tiles."
         )
-
-
-def land(plan: Plan, priced: Mapping[str, Prices], importance: Importance, metric: Metric, limit: float) -> Keep:
-    """Masks of the largest total importance, greedily, whose exact cost is at most `limit`.
-
-    Every layer keeps at least its best bundle if the limit allows, else what `minimal` keeps.
-    `priced` ranks (see price_list); whatever it says, the limit is met, if check_feasible says that it can.
-    """
-    bundles = Bundles.of(plan, priced, importance)
-    # The cost rises as bundles are added (latency hardly ever falls); whatever it does, what is taken fits.
-    low, high = 0, len(bundles)
-    while low < high:
-        middle = (low + high + 1) // 2
-        fits = measure(metric, cost(plan, bundles.first(middle))) <= limit
-        low, high = (middle, high) if fits else (low, middle - 1)
-    if low < len(plan.layers):
-        return _filled(plan, minimal(plan, metric), bundles, 0, metric, limit)
-    return _filled(plan, bundles.first(low), bundles, low, metric, limit)
-
-
-def _filled(
-    plan: Plan, keep: dict[str, NDArray[np.bool_]], bundles: Bundles, start: int, metric: Metric, limit: float
-) -> Keep:
-    """Adds, in order, each bundle from `start` on that still fits, until next to nothing of the limit is left."""
-    whole = factors(metric, cost(plan, keep))
-    per_layer = {layer.name: factors(metric, layer_cost(plan, layer, keep[layer.name])) for layer in plan.layers}
-    for number in range(start, len(bundles)):
-        if math.prod(whole) >= (1 - SLACK) * limit:
-            break
-        layer, connections = bundles.bundle(number)
-        candidate = keep[layer.name].copy()
-        candidate.flat[connections] = True
-        new = factors(metric, layer_cost(plan, layer, candidate))
-        total = tuple(a + b - c for a, b, c in zip(whole, new, per_layer[layer.name], strict=True))
-        if math.prod(total) <= limit:
-            whole, keep[layer.name], per_layer[layer.name] = total, candidate, new
-    return keep

@@ -1,9 +1,9 @@
-"""The regulariser: group lasso over connections, each weighted by what its communication costs.
+"""The regulariser: what the budget will cost next fades before it is cut.
 
-P = strength x sum of price x sqrt(|W|) x ||W||_2 over connections. It is minimised by its proximal step (block
-soft-threshold) after the optimiser's own step, never through the loss's gradient: only so do blocks reach exact
-zero, and only so does a strength mean the same under SGD and under Adam, which would rescale the gradient
-(as AdamW decouples weight decay).
+P = strength / 2 x sum of ||W_u||^2 over the units that the target one horizon ahead leaves out, W_u being all weights that
+read the unit's channels. It is minimised by its proximal step after the optimiser's own step, never through the loss's
+gradient: only so does a strength mean the same under SGD and under Adam, which would rescale the gradient (as AdamW
+decouples weight decay).
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
-from cannon_fx.cost import Prices
 from cannon_fx.modules import BlockSparse
-from cannon_fx.plans import Keep, Plan
-from cannon_fx.train.ranks import agreed
+from cannon_fx.train.units import Units
+
+FADING = 2.0
+"""Alone, the penalty shrinks weights over one horizon to about exp(-FADING)."""
 
 
 def effective_rate(group: dict[str, Any]) -> float:
@@ -32,67 +34,51 @@ def effective_rate(group: dict[str, Any]) -> float:
 
 
 class Penalty:
-    """Prices are relative (their mean is 1) and every layer is measured against its own initial weight scale,
-    so `strength` has no unit: 1 / (strength x rate) steps bring an average idle connection to zero.
-    """
+    """Nothing fades at first."""
 
-    def __init__(self, plan: Plan, modules: Mapping[str, BlockSparse], prices: Mapping[str, Prices]) -> None:
-        self.plan, self.modules, self.prices = plan, modules, prices
-        self.strength = 0.0
-        self.factors: dict[str, Tensor] = {}
-        scale = {name: float(module.weight.detach().square().mean().sqrt()) for name, module in modules.items()}
-        self.scale = agreed(scale)
-        self.reprice(plan.full())
+    def __init__(self, units: Units, modules: Mapping[str, BlockSparse]) -> None:
+        self.units, self.modules = units, modules
+        self.fade(np.zeros(units.count, np.bool_), 0.0)
 
-    def reprice(self, keep: Keep) -> None:
-        """Prices when only `keep` is left: a tile's partial sums are shared by the connections it still has."""
-        relative = {
-            layer.name: self.prices[layer.name].per_connection(layer, keep[layer.name]) for layer in self.plan.layers
-        }
-        mean = float(np.concatenate([price.ravel() for price in relative.values()]).mean()) or 1.0
-        for layer in self.plan.layers:
-            module = self.modules[layer.name]
-            factor = relative[layer.name] / mean * self.scale[layer.name] * np.sqrt(layer.weights_of_connection)
-            self.factors[layer.name] = torch.as_tensor(factor, dtype=torch.float32, device=module.weight.device)
+    def fade(self, fading: NDArray[np.bool_], strength: float) -> None:
+        """From now on these units, bool [units]."""
+        self.fading, self.strength = fading, strength
+        self.channels = {}
+        """Per layer name, the input channels that fade, bool [C]; layers without any are left out"""
+        for name, module in self.modules.items():
+            groups = fading[self.units.of_group[name]]
+            if groups.any():
+                channels = torch.from_numpy(groups.repeat(module.pattern.group_size)[: module.pattern.in_channels])
+                self.channels[name] = channels.to(module.weight.device)
 
-    @torch.no_grad()
-    def norms(self, name: str) -> Tensor:
-        """||W_gj||_2, float [J, G]."""
-        module = self.modules[name]
-        return module.pattern.sums(module.matrix(module.weight).float().square()).sqrt()
+    def strength_for(self, optimizer: Optimizer, steps: float) -> float:
+        """The strength under which `steps` steps at the present learning rate nearly take weights away."""
+        weights = {id(module.weight) for module in self.modules.values()}
+        rates = [effective_rate(g) for g in optimizer.param_groups if any(id(p) in weights for p in g["params"])]
+        rate = max(rates, default=0.0)
+        return FADING / (steps * rate) if rate else 0.0
 
     @torch.no_grad()
     def value(self) -> Tensor:
         """P, a scalar without gradient."""
-        return self.strength * torch.stack([(self.factors[n] * self.norms(n)).sum() for n in self.modules]).sum()
+        squares = [
+            (self.modules[name].matrix(self.modules[name].weight)[:, channels].float().square()).sum()
+            for name, channels in self.channels.items()
+        ]
+        return self.strength / 2 * torch.stack(squares).sum() if squares else torch.zeros(())
 
     @torch.no_grad()
-    def shrink_(self, optimizer: Optimizer) -> dict[str, Tensor]:
-        """The proximal step of P, with each weight's own learning rate; weights not in `optimizer` stay.
-
-        Returns the norms afterwards.
-        """
+    def shrink_(self, optimizer: Optimizer) -> None:
+        """The proximal step of P, with each weight's own learning rate; weights not in `optimizer` stay."""
         rate = {id(p): effective_rate(group) for group in optimizer.param_groups for p in group["params"]}
-        norms = {name: self.norms(name) for name in self.modules}
-        for name, module in self.modules.items():
-            if id(module.weight) not in rate:
-                continue
-            threshold = rate[id(module.weight)] * self.strength * self.factors[name]
-            remaining = (1 - threshold / norms[name].clamp_min(1e-30)).clamp_min(0)
-            norms[name] *= remaining
-            spread = module.pattern.spread(remaining).to(module.weight.dtype)
-            module.matrix(module.weight).mul_(spread.view(*spread.shape, *(1,) * (module.weight.dim() - 2)))
-        return norms
-
-    @torch.no_grad()
-    def alive(self) -> Keep:
-        """Connections that are not exactly zero."""
-        return {name: (self.norms(name) > 0).cpu().numpy() for name in self.modules}
+        for name, channels in self.channels.items():
+            weight = self.modules[name].weight
+            if id(weight) in rate:
+                factor = torch.where(channels, 1 / (1 + rate[id(weight)] * self.strength), 1.0).to(weight.dtype)
+                self.modules[name].matrix(weight).mul_(factor.view(-1, *(1,) * (weight.dim() - 2)))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"strength": self.strength, "factors": self.factors, "scale": self.scale}
+        return {"strength": self.strength, "fading": torch.from_numpy(self.fading)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.strength, self.scale = state["strength"], state["scale"]
-        for name, value in self.factors.items():
-            value.copy_(state["factors"][name])
+        self.fade(state["fading"].numpy(), state["strength"])

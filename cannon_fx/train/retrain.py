@@ -10,9 +10,9 @@ from torch import nn
 from cannon_fx.applied import applied_plan
 from cannon_fx.train.budget import Budget
 from cannon_fx.train.evaluate import Loader
-from cannon_fx.train.landing import Pricing
 from cannon_fx.train.protocol import Control
 from cannon_fx.train.training import Epoch, Training
+from cannon_fx.train.unit_prices import Pricing
 
 
 def retrain(

@@ -12,8 +12,8 @@ from cannon_fx.plans import Plan
 from cannon_fx.train.baselines.filters import FilterControl, Ranking
 from cannon_fx.train.baselines.magnitude import MagnitudeControl, Unit
 from cannon_fx.train.budget import Budget
-from cannon_fx.train.landing import Pricing
 from cannon_fx.train.protocol import Control
+from cannon_fx.train.unit_prices import Pricing
 
 PRICING: dict[Method, Pricing] = {"cost-blind": "equal", "distance": "distance", "cannon": "energy"}
 UNIT: dict[Method, Unit] = {"unstructured": "weight", "block-magnitude": "connection"}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cannon_fx.cost import Cost
-from cannon_fx.counting import Counter, Demand
+from cannon_fx.counting import Counter
 from cannon_fx.layer import Layer
 from cannon_fx.modules import pattern_of
 from cannon_fx.plans import Plan
@@ -49,10 +49,14 @@ class MagnitudeControl(Descent):
     def _update(self) -> None:
         strengths = {layer.name: self._strengths(layer) for layer in self.layers}
         ordered = torch.cat([table.flatten() for table in strengths.values()]).sort().values
-        demand = Demand.of(self.counter.plan, strengths)
+        # Of the weights between two channels, the strongest: what is above a threshold is what travels without the rest.
+        strongest = {
+            name: table.reshape(*table.shape[:2], -1).amax(2).cpu().numpy() for name, table in strengths.items()
+        }
 
         def fits(gone: int) -> bool:
-            return measure(self.budget.metric, self.counter.cost(demand.above(_last(ordered, gone)), 1.0)) <= self.limit
+            left = {name: table > _last(ordered, gone) for name, table in strongest.items()}
+            return measure(self.budget.metric, self.counter.cost(left, 1.0)) <= self.limit
 
         low, high = 0, int(torch.isfinite(ordered).sum())
         while low < high:

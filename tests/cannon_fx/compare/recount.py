@@ -14,9 +14,9 @@ from pathlib import Path
 def energy_pj(report: dict) -> tuple[str, float]:  # type: ignore[type-arg]
     """The method of a run's report.json, and its energy: every flit walked over a mesh, first along x, then along y."""
     ((method, result),) = report["methods"].items()
-    constants = result["placed_again"]["flit_energy_pj"]
+    constants = report["noc_energy"]
     links = routers = 0
-    for _, x, y, end_x, end_y, flits in result["placed_again"]["transfers"]:
+    for _, x, y, end_x, end_y, flits in result["transfers"]:
         passed = 1
         while (x, y) != (end_x, end_y):
             if x != end_x:
@@ -26,7 +26,7 @@ def energy_pj(report: dict) -> tuple[str, float]:  # type: ignore[type-arg]
             passed += 1
         links += flits * (passed - 1)
         routers += flits * passed
-    return method, links * constants["link"] + routers * constants["router"]
+    return method, links * constants["link_pj_per_flit"] + routers * constants["router_pj_per_flit"]
 
 
 if __name__ == "__main__":
