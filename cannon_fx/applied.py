@@ -63,7 +63,7 @@ class AppliedPlan(Plan):
         return Counter.of(self).compact(pairs_of(self.layers, self.keep()))
 
     def cost(self, latency_model: LatencyModel = "analytic") -> Cost:
-        """The communication cost of one inference: of the plan as long as nothing is cut, then of what is left, remapped."""
+        """The communication cost of one inference: of the plan; once something is cut, of what is left, remapped."""
         keep = self.keep()
         if all(mask.all() for mask in keep.values()):
             return super().cost(latency_model)

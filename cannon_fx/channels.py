@@ -66,9 +66,10 @@ class Needed:
 class Channels:
     """The output channels of all layers, numbered through: layer l's begin at `first[l]`. PORT is the network's input.
 
-    `steps` are the layers and the other ops that move channels, in the graph's order. `moves` are those whose traffic is the
-    sum of their channels'. The channels of all others (a mean over channels that each tile begins on its own), and those
-    that the network returns, are always needed: `pinned`.
+    `steps` are the layers and the other ops that move channels, in the graph's order. `moves` are those ops whose
+    traffic is the sum of their channels'. The channels of all other ops (a mean over channels that each tile begins on
+    its own), and those that the network returns, are always needed: `pinned`. `tile`, int [channels + 2], says where
+    each is; its last two entries are those of CONSTANT and PORT.
     """
 
     first: Mapping[str, int]
@@ -79,14 +80,15 @@ class Channels:
 
     @classmethod
     def of(cls, plan: Plan, tile: Ints, moves: tuple[Move, ...]) -> Channels:
-        """Of a plan's graph, with these tiles for the channels ([channels + 2]; the last are CONSTANT and PORT) and so these moves."""
+        """Of a plan's graph, when its channels are on these tiles and its ops make these moves."""
         starts = np.cumsum([0, *(layer.out_channels for layer in plan.layers)])
         first = {layer.name: int(start) for layer, start in zip(plan.layers, starts[:-1], strict=True)}
         found = trace(plan, lambda layer: first[layer.name] + np.arange(layer.out_channels))
         pinned = np.zeros(len(tile), np.bool_)
         pinned[[CONSTANT, PORT, *found.outputs]] = True
         layers, real = {layer.node: layer for layer in plan.layers}, {move.node: move for move in moves}
-        by_channel, steps, known = {move.node: move for move in found.moves}, [], {}
+        by_channel, known = {move.node: move for move in found.moves}, {}
+        steps: list[Reading | Moving] = []
         for node in plan.exported.graph.nodes:
             if layer := layers.get(node.name):
                 source = found.inputs[layer.name]
@@ -112,7 +114,7 @@ class Channels:
         channels, rows = self.pinned.copy(), {}
         for step in reversed(self.steps):
             if isinstance(step, Reading):
-                read = (pairs[step.layer.name] & channels[self.of_layer(step.layer)][:, None]).any(0)
+                read = (pairs[step.layer.name] & channels[self.of_layer(step.layer)][:, None]).any(axis=0)
                 channels[step.source[read[step.channel]]] = True
             else:
                 rows[step.node] = channels[step.target]

@@ -163,7 +163,7 @@ def layer_cost(plan: Plan, layer: Layer, keep: NDArray[np.bool_]) -> Totals:
 
 @dataclass(frozen=True)
 class Prices:
-    """Marginal energy of one layer's connections.
+    """Energy of one layer's connections.
 
     `input_pj` [J, G]: to bring the group's elements to the tile. `sum_pj` [J, I]: to send the tile's partial
     sums, paid once if any connection on the tile is kept. Flits count as fractions here: a transfer's last,
@@ -172,11 +172,6 @@ class Prices:
 
     input_pj: NDArray[np.float64]
     sum_pj: NDArray[np.float64]
-
-    def per_connection(self, layer: Layer, keep: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """[J, G]: the input price, plus the tile's partial-sum price shared among its kept connections."""
-        sharing = np.maximum(np.add.reduceat(keep, layer.first_groups, axis=1, dtype=np.int64), 1)
-        return self.input_pj + (self.sum_pj / sharing)[:, layer.row_block_of]
 
 
 def flit_pj(plan: Plan, source: Ints, target: Ints) -> NDArray[np.float64]:
@@ -198,26 +193,3 @@ def prices(plan: Plan, layer: Layer) -> Prices:
     away = layer.tile_of != layer.accumulator
     sum_pj = np.where(away, flit_pj(plan, layer.tile_of, layer.accumulator) * flits, 0.0)  # [I, J]
     return Prices(input_pj.T, sum_pj.T)
-
-
-def single_costs(plan: Plan, layer: Layer, measure: Literal["energy_pj", "latency_cycles"]) -> NDArray[np.float64]:
-    """`measure` of the layer with one connection alone, float [J, G]; exact, in whole flits."""
-    precision, placement, chip = plan.chip.precision, plan.placed(), plan.chip
-    source, shape = plan.inputs[layer.name], (layer.groups, layer.column_blocks)
-
-    # Every connection is a phase of its own.
-    target = layer.tile_of[layer.row_block_of[source.group]]  # [k, J]
-    k, j = np.nonzero(source.home[:, None] != target)
-    bits = source.elements[k] * precision.activation_bits
-    alone = Transfers(np.ravel_multi_index((source.group[k], j), shape), source.home[k], target[k, j], bits, k)
-    inputs = communicate(alone, layer.groups * layer.column_blocks, placement, chip)
-
-    i, j = np.nonzero(layer.tile_of != layer.accumulator)
-    bits = layer.column_channels[j] * layer.positions * precision.partial_sum_bits
-    phase = np.ravel_multi_index((i, j), layer.tile_of.shape)
-    alone = Transfers(phase, layer.tile_of[i, j], layer.accumulator[j], bits, phase)
-    sums = communicate(alone, layer.tiles, placement, chip)
-
-    of_tile = getattr(sums, measure).reshape(layer.tile_of.shape)
-    found: NDArray[np.float64] = getattr(inputs, measure).reshape(shape) + of_tile[layer.row_block_of]
-    return found.T

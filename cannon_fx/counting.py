@@ -1,8 +1,8 @@
 """What a network costs by the weights it has left, whoever removed the others and in whatever shape.
 
-On the tiles, homes and routes of a plan, channel by channel: an input channel travels to tile (i, j) if some weight there
-that reads it is left, tile (i, j) sends the partial sums of those output channels for which it has some weight, and
-other ops move the channels there are. Channels that nobody needs (channels.py) do none of it.
+On the tiles, homes and routes of a plan, channel by channel: an input channel travels to tile (i, j) if some weight
+there that reads it is left, tile (i, j) sends the partial sums of those output channels for which it has some weight,
+and other ops move the channels there are. Channels that nobody needs (channels.py) do none of it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Counter:
         return cls(whole, replace(whole, layers=layers, inputs=inputs, moves=found.moves), channels, rows, columns)
 
     def compact(self, pairs: Pairs) -> Counter:
-        """The same network mapped anew, by the plan's own options, without the channels nobody needs when `pairs` are left."""
+        """Mapped anew, by the plan's own options, without the channels that nobody needs when `pairs` are left."""
         needed = self.needed(pairs)
         layers: list[Layer] = []
         rows, columns, first_tile = {}, {}, 0

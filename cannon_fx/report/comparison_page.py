@@ -32,7 +32,7 @@ def render_comparison(runs: Sequence[RunResult]) -> str:
         figures=figures,
         plans=[name for name in figures if name.startswith("floor-plan-") and name != "floor-plan-scale"],
         curves=[name for name in figures if name.startswith("history-")],
-        wide=max(run.record["floor_plan"]["columns"] for run in runs) > 16,
+        wide=max(floor_plan.of_method(run.record, run.method)["columns"] for run in runs) > 16,
     )
 
 
@@ -58,7 +58,7 @@ def _layer_rows(costs: dict[str, list[float | None]]) -> list[tuple[str, list[st
 
 def layer_numbers(runs: Sequence[RunResult]) -> dict[str, int]:
     """The number that stands for each layer in all runs."""
-    tiles = [tile for run in runs for tile in run.record["floor_plan"]["tiles"]]
+    tiles = [tile for run in runs for tile in floor_plan.of_method(run.record, run.method)["tiles"]]
     return floor_plan.layer_numbers([layer["name"] for run in runs for layer in run.result["layers"]], tiles)
 
 
@@ -69,7 +69,7 @@ def comparison_figures(runs: Sequence[RunResult]) -> list[Figure]:
     figures = []
     for number, run in enumerate(runs, start=1):
         title = f"{run.name}: {run.method}"
-        svg = floor_plan.floor_plan_svg(run.record["floor_plan"], run.result, numbers, most, title)
+        svg = floor_plan.floor_plan_svg(floor_plan.of_method(run.record, run.method), run.result, numbers, most, title)
         figures.append(Figure(f"floor-plan-{number}", title, svg))
     if most:
         figures.append(Figure("floor-plan-scale", "Flits on a link, per inference", floor_plan.scale_svg(most)))

@@ -20,6 +20,12 @@ Link = tuple[float, float, float, float]
 """x and y where it begins, and where it ends; tiles stand at whole numbers."""
 
 
+def of_method(record: Mapping[str, Any], method: str) -> Mapping[str, Any]:
+    """Where a method's network stands: each is mapped for itself. Older records have one floor plan for all."""
+    found: Mapping[str, Any] = record["methods"][method].get("floor_plan") or record["floor_plan"]
+    return found
+
+
 def layer_numbers(layers: Iterable[str], tiles: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """1, 2, … for every layer: first those of `layers`, then any others that hold tiles."""
     names = dict.fromkeys([*layers, *(tile["layer"] for tile in tiles)])

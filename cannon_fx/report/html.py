@@ -70,20 +70,23 @@ def _page(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _floor_plans(record: Mapping[str, Any], pair: headline.Pair, numbers: Mapping[str, int]) -> dict[str, Any]:
     """What stands around the floor plans, and what highlight.js.j2 says of them."""
-    plan = record["floor_plan"]
     shown = {when: name for when, name in (("before", pair.before), ("after", pair.after)) if name is not None}
-    held = {tile["layer"] for tile in plan["tiles"]}
+    floors = {when: floor_plan.of_method(record, name) for when, name in shown.items()}
+    held = {tile["layer"] for floor in floors.values() for tile in floor["tiles"]}
     plans = []
     for when, name in shown.items():
         links = record["methods"][name]["links"]
         busiest = tables.plural(floor_plan.most_flits(links), "flit")
-        detail = f"{tables.plural(len(links), 'link')} in use, the busiest carries {busiest}"
+        tiles, places = len(floors[when]["tiles"]), floors[when]["columns"] * floors[when]["rows"]
+        detail = (
+            f"{tiles:,} of {places:,} tiles hold a layer; {tables.plural(len(links), 'link')} in use, the busiest "
+            f"carries {busiest}"
+        )
         plans.append((f"floor-plan-{when}", name, detail, record["methods"][name]["phases"]))
     return {
         "plans": plans,
-        "plans_wide": plan["columns"] > 16,
-        "port": plan.get("port"),
-        "tile_count": f"{len(plan['tiles']):,} of {plan['columns'] * plan['rows']:,} tiles hold a layer",
+        "plans_wide": max(floor["columns"] for floor in floors.values()) > 16,
+        "port": any(floor.get("port") for floor in floors.values()),
         "legend": [(n, floor_plan.colour_class(n), name) for name, n in numbers.items() if name in held],
         "colours": {n: floor_plan.colour_class(n) for n in numbers.values()},
     }

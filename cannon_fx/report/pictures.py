@@ -15,8 +15,9 @@ from cannon_fx.report.masks import mask_figure
 
 def layer_numbers(record: Mapping[str, Any], pair: Pair) -> dict[str, int]:
     """The number that stands for each layer in all figures and tables."""
-    layers = [layer["name"] for layer in record["methods"][pair.after]["layers"]]
-    return floor_plan.layer_numbers(layers, record["floor_plan"]["tiles"])
+    shown = [name for name in (pair.before, pair.after) if name is not None]
+    layers = [layer["name"] for name in shown for layer in record["methods"][name]["layers"]]
+    return floor_plan.layer_numbers(layers, [t for name in shown for t in floor_plan.of_method(record, name)["tiles"]])
 
 
 def figures_of(record: Mapping[str, Any]) -> list[Figure]:
@@ -41,7 +42,7 @@ def floor_plans(record: Mapping[str, Any], pair: Pair) -> list[Figure]:
     found = []
     for when, name in shown.items():
         title = f"Floor plan of the chip with the flits on its links: {name}"
-        svg = floor_plan.floor_plan_svg(record["floor_plan"], methods[name], numbers, most, title)
+        svg = floor_plan.floor_plan_svg(floor_plan.of_method(record, name), methods[name], numbers, most, title)
         found.append(Figure(f"floor-plan-{when}", title, svg))
     if most:
         found.append(Figure("floor-plan-scale", "Flits on a link, per inference", floor_plan.scale_svg(most)))

@@ -101,28 +101,6 @@ class EfficiencyRecord(_Part):
     total: EfficiencyPart
 
 
-class MethodRecord(_Part):
-    """What came of one method."""
-
-    accuracy: Share | None
-    quantised_accuracy: Share | None = None
-    energy_pj: Number | None
-    static_energy_pj: Number | None
-    latency_cycles: Number | None
-    simulated_latency_cycles: Number | None = None
-    edp_pj_cycles: Number | None
-    density: Share | None
-    latency_model: str
-    epochs: Count | None = None
-    energy_shares_pj: dict[Literal["input", "partial_sum", "move"], Number]
-    compute: ComputeRecord | None = None
-    efficiency: EfficiencyRecord | None = None
-    layers: list[LayerRecord]
-    moves: list[MoveRecord] = []
-    phases: list[tuple[str, str]]
-    links: list[LinkRecord]
-
-
 class TileRecord(_Part):
     """Which part of which layer stands where."""
 
@@ -150,6 +128,29 @@ class FloorPlanRecord(_Part):
         if any(tile.x >= self.columns or tile.y >= self.rows for tile in self.tiles):
             raise ValueError(f"a tile lies outside the {self.columns} x {self.rows} places")
         return self
+
+
+class MethodRecord(_Part):
+    """What came of one method."""
+
+    accuracy: Share | None
+    quantised_accuracy: Share | None = None
+    energy_pj: Number | None
+    static_energy_pj: Number | None
+    latency_cycles: Number | None
+    simulated_latency_cycles: Number | None = None
+    edp_pj_cycles: Number | None
+    density: Share | None
+    latency_model: str
+    epochs: Count | None = None
+    energy_shares_pj: dict[Literal["input", "partial_sum", "move"], Number]
+    compute: ComputeRecord | None = None
+    efficiency: EfficiencyRecord | None = None
+    layers: list[LayerRecord]
+    moves: list[MoveRecord] = []
+    phases: list[tuple[str, str]]
+    floor_plan: FloorPlanRecord | None = None
+    links: list[LinkRecord]
 
 
 class EpochRecord(_Part):

@@ -38,9 +38,9 @@ MEMORY = 0.05
 class BudgetControl:
     """Brings the cost from dense to the budget in `steps` optimiser steps, then leaves the masks as they are.
 
-    At every update the knapsack lands on the target of that moment, which falls geometrically (a tenth less is as hard at
-    any size); in between, the penalty fades what will have to go next. Now and then the network that is left is mapped
-    anew, on fewer tiles, and priced anew; the budget is met on its last mapping, the one that `cost()` prices.
+    At every update the knapsack lands on the target of that moment, which falls geometrically (a tenth less is as hard
+    at any size); in between, the penalty fades what will have to go next. Now and then the network that is left is
+    mapped anew, on fewer tiles, and priced anew; the budget is met on its last mapping, the one that `cost()` prices.
     The processes of torch.distributed, if there are several, all take rank 0's decisions.
     Raises InfeasibleError when no masks meet the budget, RunError without steps or with a frozen or sharded layer.
     """
@@ -63,10 +63,14 @@ class BudgetControl:
         self.whole = self.counter = Counter.of(plan)
         self.units = Units.of(plan, self.whole.channels)
         self.given = {name: module.pattern.keep.numpy() for name, module in modules.items()}
-        self.kept = self.mapped = self._given_units()
+        self.given_units = (
+            self.units.per_unit({name: keep.any(0).astype(float) for name, keep in self.given.items()}) > 0
+        )
+        self.kept = self.mapped = self.given_units
         self.penalty = Penalty(self.units, modules)
         self.step = 0
         self.importance = torch.zeros(self.units.count, dtype=torch.float64)
+        self.price = np.zeros(self.units.count)
 
     @property
     def landed(self) -> bool:
@@ -109,7 +113,10 @@ class BudgetControl:
 
     @torch.no_grad()
     def _observe(self) -> None:
-        """Running mean of (sum of weight x gradient)^2 per unit: how much the loss would change without it."""
+        """Running mean of (sum of weight x gradient)^2 per unit: how much the loss would change without it.
+
+        Of a unit that has been cut, what was known last.
+        """
         gradients = {name: module.weight.grad for name, module in self.modules.items()}
         if all(gradient is None for gradient in gradients.values()):
             raise RunError("step_ found no gradients: call it after optimizer.step() and before zero_grad().")
@@ -121,7 +128,8 @@ class BudgetControl:
                 change.index_add_(0, torch.from_numpy(self.units.of_group[name]), sums.double().cpu())
         change = change.square()
         # Mixed precision skips steps whose gradients overflow; they say nothing about importance.
-        self.importance.lerp_(torch.where(change.isfinite(), change, self.importance), max(MEMORY, 1 / (self.step + 1)))
+        known = change.isfinite() & torch.from_numpy(self.kept)
+        self.importance.lerp_(torch.where(known, change, self.importance), max(MEMORY, 1 / (self.step + 1)))
 
     def _update(self, optimizer: Optimizer) -> None:
         self.kept, fading = first(self._decide)
@@ -139,14 +147,16 @@ class BudgetControl:
 
     def _decide(self) -> tuple[Kept, Kept]:
         """Which units are kept now, and which of them the target one horizon ahead will cut."""
-        price = unit_prices(self.units, self.counter, self._pairs(self.kept), self.pricing)
+        now = unit_prices(self.units, self.counter, self._pairs(self.kept), self.pricing)
+        self.price = price = np.where(self.kept, now, self.price)
         order, target = order_of(self.importance.numpy(), price), self._target(self.step)
         costs = self._remapped if self.step >= (1 - HORIZON) * self.steps else self._now
         found = land(self.units, order, price, self.kept, costs, target)
         if found is None:
             found = minimal(self.units, self.whole)
         if self.landed:
-            return fill(order, found, self.kept, costs, target), np.zeros_like(found)
+            # What was cut may return: a mapping on fewer tiles can leave room for it.
+            return fill(order, found, self.given_units, costs, target), np.zeros_like(found)
         return found, foreseen(order, price, found, self._target(self.step + HORIZON * self.steps) / target)
 
     def _now(self, kept: Kept) -> float:
@@ -162,10 +172,6 @@ class BudgetControl:
         if self.dense == 0:  # a chip whose energies are zero
             return 0.0
         return self.dense * (self.limit / self.dense) ** min(1.0, step / self.steps)
-
-    def _given_units(self) -> Kept:
-        """The units of which something was there at the start."""
-        return self.units.per_unit({name: keep.any(0).astype(float) for name, keep in self.given.items()}) > 0
 
     def _keep(self, kept: Kept) -> Keep:
         """The connections of these units, of those that there were at the start."""
@@ -192,6 +198,7 @@ class BudgetControl:
         return {
             "step": self.step,
             "importance": self.importance,
+            "price": torch.from_numpy(self.price),
             "penalty": self.penalty.state_dict(),
             "kept": torch.from_numpy(self.kept),
             "mapped": torch.from_numpy(self.mapped),
@@ -201,6 +208,7 @@ class BudgetControl:
         """Takes up where `state_dict` was called; call it before the model's own weights are loaded."""
         self.step = state["step"]
         self.importance.copy_(state["importance"])
+        self.price = state["price"].numpy()
         self.penalty.load_state_dict(state["penalty"])
         if not np.array_equal(state["mapped"].numpy(), self.mapped):
             self.kept = state["mapped"].numpy()

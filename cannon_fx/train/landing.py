@@ -22,7 +22,7 @@ from cannon_fx.train.units import Units
 SLACK = 3e-3
 """Share of the limit that is not worth looking for units that fit into it."""
 
-TRIES = 64
+TRIES = 32
 """Units that are tried for what is left of the limit."""
 
 Kept = NDArray[np.bool_]
@@ -47,7 +47,8 @@ def land(
     rank = np.where(kept, order, -math.inf)
     for layer in units.plan.layers:
         read = units.of_group[layer.name]
-        rank[read[rank[read].argmax()]] = math.inf
+        best = read[rank[read].argmax()]
+        rank[best] = math.inf if kept[best] else -math.inf
     first = np.argsort(-rank, kind="stable")[: kept.sum()]
     spent, least = np.cumsum(price[first]), int(np.isposinf(rank).sum())
 
@@ -56,8 +57,8 @@ def land(
         found[first[:count]] = True
         return found
 
-    # The cost rises as units are added; whatever it does, what is taken fits. Prices add up to nearly the cost, so the first
-    # guesses go where they say.
+    # The cost rises as units are added; whatever it does, what is taken fits. Prices add up to nearly the cost, so the
+    # first guesses go where they say.
     low, high, scale, guesses = -1, len(first), 1.0, 4
     while high - low > 1:
         count, guesses = (low + high) // 2, guesses - 1
@@ -74,9 +75,9 @@ def land(
     return taken(low) if low >= least or low == len(first) else None
 
 
-def fill(order: Floats, found: Kept, kept: Kept, costs: Callable[[Kept], float], limit: float) -> Kept:
-    """Adds, best first, each of the `kept` units that still fits, until next to nothing of the limit is left."""
-    left = np.flatnonzero(kept & ~found)
+def fill(order: Floats, found: Kept, given: Kept, costs: Callable[[Kept], float], limit: float) -> Kept:
+    """Adds, best first, each of the `given` units that still fits, until next to nothing of the limit is left."""
+    left = np.flatnonzero(given & ~found)
     for unit in left[np.argsort(-order[left], kind="stable")][:TRIES]:
         if costs(found) >= (1 - SLACK) * limit:
             break
@@ -117,8 +118,8 @@ def check_feasible(plan: Plan, metric: Metric, limit: float) -> None:
         factor = measure(metric, plan.cost()) / value
         fixed = least.of(kind="move").energy_pj / least.energy_pj if least.energy_pj else 0.0
         raise InfeasibleError(
-            f"the budget of {limit:,.0f} {UNIT[metric]} for {metric} cannot be met: with hardly one channel group left per "
-            f"layer the network still needs {value:,.0f} {UNIT[metric]} ({factor:.2f}x below dense; {fixed:.0%} of its "
-            f"energy are moves that no mask removes, such as those of a network's outputs). Ask for at most "
+            f"the budget of {limit:,.0f} {UNIT[metric]} for {metric} cannot be met: with hardly one channel group "
+            f"left per layer the network still needs {value:,.0f} {UNIT[metric]} ({factor:.2f}x below dense; {fixed:.0%} "
+            f"of its energy are moves that no mask removes, such as those of a network's outputs). Ask for at most "
             f"{metric}/{np.floor(100 * factor) / 100:.2f}, or take a chip with larger tiles."
         )

@@ -1,9 +1,9 @@
 """The regulariser: what the budget will cost next fades before it is cut.
 
-P = strength / 2 x sum of ||W_u||^2 over the units that the target one horizon ahead leaves out, W_u being all weights that
-read the unit's channels. It is minimised by its proximal step after the optimiser's own step, never through the loss's
-gradient: only so does a strength mean the same under SGD and under Adam, which would rescale the gradient (as AdamW
-decouples weight decay).
+P = strength / 2 x sum of ||W_u||^2 over the units that the target one horizon ahead leaves out, W_u being all weights
+that read the unit's channels. It is minimised by its proximal step after the optimiser's own step, never through the
+loss's gradient: only so does a strength mean the same under SGD and under Adam, which would rescale the gradient (as
+AdamW decouples weight decay).
 """
 
 from __future__ import annotations

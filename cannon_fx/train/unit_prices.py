@@ -53,8 +53,8 @@ def _energy_pj(units: Units, counter: Counter, pairs: Pairs) -> Floats:
 def _made_pj(counter: Counter, left: Pairs, needed: Needed) -> Floats:
     """Per channel, for the layers that read it: its partial sums, and what other ops bring to where it is.
 
-    A channel is made for those layers and for every op that brings it elsewhere, and each takes an equal share; what an op
-    brings is then part of what it is brought to. Nothing ends with channels that are always needed (`pinned`).
+    A channel is made for those layers and for every op that brings it elsewhere, and each takes an equal share; what an
+    op brings is then part of what it is brought to. Nothing ends with channels that are always needed (`pinned`).
     """
     plan, channels = counter.plan, counter.channels
     made, read, moved = (np.zeros(len(channels) + 2) for _ in range(3))
@@ -74,7 +74,7 @@ def _made_pj(counter: Counter, left: Pairs, needed: Needed) -> Floats:
             goes = needed.rows[step.node]
             source, target = step.source[goes], step.target[goes]
             np.add.at(made, target, _moved_pj(counter, step)[goes] + (made * share)[source])
-    return np.where(channels.pinned, 0.0, made * share)
+    return np.where(channels.pinned, 0.0, made * share * read)
 
 
 def _moved_pj(counter: Counter, step: Moving) -> Floats:

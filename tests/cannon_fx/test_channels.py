@@ -82,7 +82,9 @@ def test_exactly_those_that_a_gradient_reaches(name: str) -> None:
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, (nn.Linear, nn.Conv2d)):
-                module.weight.copy_((module.weight != 0) * (torch.rand_like(module.weight) + 0.5) / module.weight[0].numel())
+                module.weight.copy_(
+                    (module.weight != 0) * (torch.rand_like(module.weight) + 0.5) / module.weight[0].numel()
+                )
             elif isinstance(module, nn.BatchNorm2d):
                 module.weight.uniform_(0.5, 1.5)
     reached: dict[str, Tensor] = {}

@@ -176,7 +176,6 @@ def test_prices_are_what_cutting_a_tile_saves_but_for_partly_filled_flits(seed: 
     checked = 0
     for layer in found.layers:
         price, mask = prices(found, layer), keep[layer.name]
-        per_connection = price.per_connection(layer, mask)
         (inputs,) = [p for p in before.phases if (p.kind, p.name) == ("input", layer.name)]
         (sums,) = [p for p in before.phases if (p.kind, p.name) == ("partial_sum", layer.name)]
         group_rows = [g * layer.group_size // layer.row_channels for g in range(mask.shape[1])]
@@ -196,7 +195,6 @@ def test_prices_are_what_cutting_a_tile_saves_but_for_partly_filled_flits(seed: 
                 slack = sum(one_flit_pj(found.chip, hops) for hops in ended)
                 assert -1e-9 * energy <= saved - promised < slack + 1e-9 * energy
                 assert (promised > 0) == bool(ended)
-                assert per_connection[j, of_tile].sum() == pytest.approx(promised, rel=1e-12, abs=0)
     assert checked > 2
 
 

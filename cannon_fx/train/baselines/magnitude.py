@@ -49,7 +49,7 @@ class MagnitudeControl(Descent):
     def _update(self) -> None:
         strengths = {layer.name: self._strengths(layer) for layer in self.layers}
         ordered = torch.cat([table.flatten() for table in strengths.values()]).sort().values
-        # Of the weights between two channels, the strongest: what is above a threshold is what travels without the rest.
+        # Of the weights between two channels, the strongest: it decides whether the one must reach the other.
         strongest = {
             name: table.reshape(*table.shape[:2], -1).amax(2).cpu().numpy() for name, table in strengths.items()
         }
