@@ -49,7 +49,9 @@ def record_of(network: str) -> dict[str, Any]:
     random = np.random.default_rng(0)
     cut = {name: random.random(mask.shape) < 0.5 for name, mask in found.keep().items()}
     costs = {"dense": found.cost(), "cost-blind": cost(found, cut), "cannon": cost(found, cut)}
-    methods = {name: method_record(found, each, 0.75, EPOCHS) for name, each in costs.items()}
+    methods = {
+        name: method_record(found, each, None) | {"accuracy": 0.75, "epochs": EPOCHS} for name, each in costs.items()
+    }
     history = [
         {"method": name, "epoch": epoch, "phase": "fine-tune", "accuracy": 0.7 + epoch / 2000, "energy_pj": 1e9}
         for name in methods

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.optim import Optimizer
 
 from cannon_fx.channels import pairs_of
@@ -24,6 +26,9 @@ from cannon_fx.train.budget import Budget
 from cannon_fx.train.control import BudgetControl
 from cannon_fx.train.unit_prices import Pricing
 from cannon_fx.wrappers import unwrapped
+
+if TYPE_CHECKING:
+    import sympy
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,18 +63,38 @@ class AppliedPlan(Plan):
         """The connections that are kept now, per layer name: bool [J, G]."""
         return {name: module.pattern.keep.numpy() for name, module in self.modules.items()}
 
-    def remapped(self) -> Counter:
-        """What is left, mapped and placed anew on fewer tiles, without the channels that nobody needs any more."""
-        return Counter.of(self).compact(pairs_of(self.layers, self.keep()))
+    @property
+    def uncut(self) -> bool:
+        """True as long as every connection is kept."""
+        return all(module.dense for module in self.modules.values())
+
+    def remapped(self) -> Plan:
+        """What is left, mapped and placed anew on fewer tiles, without the channels that nobody needs any more.
+
+        The plan itself, as long as nothing is cut. This is what `cost`, `summary`, `annotated`, `graph_module` and
+        `energy_formula` are about; where sizes are open, annotations are formulas for the tiles as they were.
+        """
+        if self.uncut:
+            return self.alone()
+        counter, pairs = Counter.of(self), pairs_of(self.layers, self.keep())
+        return counter.compact(pairs).kept_plan(pairs)
 
     def cost(self, latency_model: LatencyModel = "analytic") -> Cost:
-        """The communication cost of one inference: of the plan; once something is cut, of what is left, remapped."""
-        keep = self.keep()
-        if all(mask.all() for mask in keep.values()):
-            return super().cost(latency_model)
+        """The communication cost of one inference by what is left, remapped."""
+        found, keep = self.remapped().cost(latency_model), self.keep()
         weights = {layer.name: layer.weights_of_connection for layer in self.layers}
-        density = sum((weights[n] * keep[n]).sum() for n in keep) / sum(w.sum() for w in weights.values())
-        return self.remapped().cost(pairs_of(self.layers, keep), float(density), latency_model)
+        kept = sum(int((weights[name] * mask).sum()) for name, mask in keep.items())
+        return replace(found, density=kept / max(sum(int(w.sum()) for w in weights.values()), 1))
+
+    @property
+    def annotated(self) -> ExportedProgram:
+        return super().annotated if self.dynamic else self.remapped().annotated
+
+    def energy_formula(self) -> sympy.Expr:
+        return self.remapped().energy_formula()
+
+    def summary(self, width: int = 110, latency_model: LatencyModel = "analytic") -> str:
+        return self.remapped().summary(width, latency_model)
 
     def save(self, folder: str | Path, packed: bool = False) -> Path:
         """Writes weights.safetensors, with this plan in it, into `folder`; see cannon_fx.load.

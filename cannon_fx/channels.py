@@ -111,10 +111,11 @@ class Channels:
 
     def needed(self, pairs: Pairs) -> Needed:
         """What is needed when these weights are left."""
-        channels, rows = self.pinned.copy(), {}
+        channels: NDArray[np.bool_] = self.pinned.copy()
+        rows: dict[str, NDArray[np.bool_]] = {}
         for step in reversed(self.steps):
             if isinstance(step, Reading):
-                read = (pairs[step.layer.name] & channels[self.of_layer(step.layer)][:, None]).any(axis=0)
+                read = np.any(pairs[step.layer.name] & channels[self.of_layer(step.layer)][:, None], axis=0)
                 channels[step.source[read[step.channel]]] = True
             else:
                 rows[step.node] = channels[step.target]

@@ -45,7 +45,7 @@ class Counter:
     @classmethod
     def of(cls, plan: Plan) -> Counter:
         """The split over tiles stays as it is; only the channels' homes are worked out again, one by one."""
-        whole = replace(plan, layers=tuple(replace(layer, group_size=1) for layer in plan.layers))
+        whole = replace(plan.alone(), layers=tuple(replace(layer, group_size=1) for layer in plan.layers))
         rows = {layer.name: np.arange(layer.in_channels) for layer in plan.layers}
         columns = {layer.name: np.arange(layer.out_channels) for layer in plan.layers}
         return cls._mapped(whole, whole.layers, rows, columns)
@@ -123,6 +123,12 @@ class Counter:
     def compact_for(self, model: nn.Module) -> Counter:
         """The network mapped anew for what `model`'s weights leave."""
         return self.compact(self._left_in(model)[0])
+
+    def kept_plan(self, pairs: Pairs) -> Plan:
+        """The plan with what these weights make travel: the channels that are read, and the moves that are left."""
+        rows = self.channels.needed(pairs).rows
+        kept = {layer.name: reads(layer, self.of_layer(layer, self.needed(pairs))) for layer in self.plan.layers}
+        return replace(self.plan, moves=tuple(self._left(move, rows) for move in self.plan.moves), kept=kept)
 
     def _left(self, move: Move, rows: Mapping[str, NDArray[np.bool_]]) -> Move:
         """The move without the channels that nobody needs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,6 +83,8 @@ class Plan:
     moves: tuple[Move, ...] = ()
     placement: Placement | None = None
     dynamic: DynamicProgram | None = None
+    kept: Keep | None = None
+    """The connections of a plan of which some are cut; None for all"""
 
     @property
     def tiles(self) -> int:
@@ -120,13 +122,17 @@ class Plan:
         """The share of all bits that rests on ops without a rule."""
         return sum(self.fallback_shares().values())
 
+    def alone(self) -> Plan:
+        """Without the network that it may be applied to."""
+        return Plan(**{f.name: getattr(self, f.name) for f in fields(Plan)})
+
     def full(self) -> dict[str, NDArray[np.bool_]]:
         """Every connection kept."""
         return {layer.name: np.ones((layer.column_blocks, layer.groups), np.bool_) for layer in self.layers}
 
     def keep(self) -> Keep:
-        """The connections that are kept: all of them, as long as the plan is not applied."""
-        return self.full()
+        """The connections that are kept: all of them, as long as nothing is cut."""
+        return self.full() if self.kept is None else self.kept
 
     def cost(self, latency_model: LatencyModel = "analytic") -> Cost:
         """The communication cost of one inference with the connections that are kept."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -19,22 +19,27 @@ from cannon_fx.plans import Plan
 KINDS: tuple[PhaseKind, ...] = ("input", "partial_sum", "move")
 
 
-def method_record(counter: Counter, network: nn.Module, dense: Plan) -> dict[str, Any]:
-    """What a trained network costs by its weights, as `counter` maps it: in all, per layer, per move and per link.
+def trained_record(counter: Counter, network: nn.Module, dense: Plan) -> dict[str, Any]:
+    """What a trained network costs by its weights, as `counter` maps it.
 
     Its density is against the weights of `dense`, of which whole filters may be gone.
     """
-    plan = counter.plan
     smaller, larger = (sum(int(np.prod(layer.weight_shape)) for layer in p.layers) for p in (counter.whole, dense))
-    cost = counter.count(network)
-    simulated = None if plan.chip.noc.multicast else counter.count(network, "simulated").latency_cycles
+    counted = counter.count(network)
+    multicast = counter.plan.chip.noc.multicast
+    simulated = None if multicast else counter.count(network, "simulated").latency_cycles
+    return method_record(counter.plan, replace(counted, density=counted.density * smaller / larger), simulated)
+
+
+def method_record(plan: Plan, cost: Cost, simulated_latency_cycles: float | None) -> dict[str, Any]:
+    """One method's costs: in all, per layer, per move and per link."""
     return {
         "energy_pj": cost.energy_pj,
         "static_energy_pj": cost.static_energy_pj,
         "latency_cycles": cost.latency_cycles,
-        "simulated_latency_cycles": simulated,
+        "simulated_latency_cycles": simulated_latency_cycles,
         "edp_pj_cycles": cost.edp_pj_cycles,
-        "density": cost.density * smaller / larger,
+        "density": cost.density,
         "latency_model": cost.latency_model,
         "energy_shares_pj": {kind: cost.of(kind=kind).energy_pj for kind in KINDS},
         "compute": compute_total(plan, cost.keep),

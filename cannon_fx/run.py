@@ -32,7 +32,7 @@ from cannon_fx.hw.chip import Chip
 from cannon_fx.methods import Method
 from cannon_fx.plans import Plan
 from cannon_fx.quantise.model import quantised
-from cannon_fx.record import method_record, plan_record
+from cannon_fx.record import plan_record, trained_record
 from cannon_fx.save import save
 from cannon_fx.train.baselines.filters import FilterControl
 from cannon_fx.train.budget import Budget
@@ -200,7 +200,7 @@ class Run:
             found = training.control.plan
         whole = Counter.of(found)
         counter = whole.compact_for(network)
-        self.results[stage.name] = method_record(counter, network, self.plan) | {
+        self.results[stage.name] = trained_record(counter, network, self.plan) | {
             "accuracy": self.history[-1]["accuracy"],
             "quantised_accuracy": self._quantised(network, whole),
             "validation_accuracy": self._validate(network),

@@ -6,8 +6,8 @@ Both look at energy alone; neither searches, so `anneal` beats them where it may
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import eigh  # type: ignore[import-untyped]
-from scipy.optimize import quadratic_assignment  # type: ignore[import-untyped]
+from scipy.linalg import eigh
+from scipy.optimize import quadratic_assignment
 
 from .arrays import Ints
 from .objective import Objective

@@ -132,6 +132,8 @@ class BudgetControl:
         self.importance.lerp_(torch.where(known, change, self.importance), max(MEMORY, 1 / (self.step + 1)))
 
     def _update(self, optimizer: Optimizer) -> None:
+        if not self.importance.any() and not self.landed:
+            return  # nothing is known yet: mixed precision's first steps may all overflow
         self.kept, fading = first(self._decide)
         self._cut()
         self.penalty.fade(fading, self.penalty.strength_for(optimizer, max(1.0, HORIZON * self.steps)))

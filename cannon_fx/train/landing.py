@@ -119,7 +119,7 @@ def check_feasible(plan: Plan, metric: Metric, limit: float) -> None:
         fixed = least.of(kind="move").energy_pj / least.energy_pj if least.energy_pj else 0.0
         raise InfeasibleError(
             f"the budget of {limit:,.0f} {UNIT[metric]} for {metric} cannot be met: with hardly one channel group "
-            f"left per layer the network still needs {value:,.0f} {UNIT[metric]} ({factor:.2f}x below dense; {fixed:.0%} "
-            f"of its energy are moves that no mask removes, such as those of a network's outputs). Ask for at most "
+            f"left per layer the network still needs {value:,.0f} {UNIT[metric]} ({factor:.2f}x below dense; "
+            f"{fixed:.0%} of its energy are other ops' moves, such as residual adds). Ask for at most "
             f"{metric}/{np.floor(100 * factor) / 100:.2f}, or take a chip with larger tiles."
         )

@@ -65,7 +65,7 @@ def _made_pj(counter: Counter, left: Pairs, needed: Needed) -> Floats:
         made[channels.first[layer.name] + counter.columns[layer.name]] = paid
     for step in channels.steps:
         if isinstance(step, Reading):
-            read[step.source[left[step.layer.name].any(0)[step.channel]]] = 1
+            read[step.source[np.any(left[step.layer.name], axis=0)[step.channel]]] = 1
         else:
             np.add.at(moved, step.source, needed.rows[step.node])
     share = 1 / np.maximum(read + moved, 1)

@@ -32,7 +32,7 @@ def walked(placed: NDArray[np.float64], transfers: list[list[int]]) -> dict[tupl
 
 def test_every_link_names_its_largest_transfers(network: nn.Module, image: Tensor) -> None:
     found = plan(network, image, chip="demo-32nm", group_size=4)
-    record = method_record(found, found.cost(), 0.5, 1)
+    record = method_record(found, found.cost(), None)
     t = found.cost().communication.transfers
     flits = t.flits(found.chip.noc.flit_bits)
     rows = np.column_stack([t.phase, t.source, t.target, flits]).tolist()
@@ -54,7 +54,7 @@ def test_a_multicast_counts_once_on_a_link(image: Tensor) -> None:
     chip = chip.model_copy(update={"noc": chip.noc.model_copy(update={"multicast": True})})
     torch.manual_seed(0)
     found = plan(nn.Sequential(nn.Conv2d(1, 16, 3), nn.Conv2d(16, 32, 3)), image, chip=chip, group_size=4)
-    record = method_record(found, found.cost(), 0.5, 1)
+    record = method_record(found, found.cost(), None)
     whole = [link for link in record["links"] if link["transfers"] <= MOST]
     assert whole
     assert all(sum(row[3] for row in link["largest"]) == link["flits"] for link in whole)
@@ -65,7 +65,7 @@ def test_masks_and_utilisation(network: nn.Module, image: Tensor) -> None:
     found = plan(network, image, chip="demo-32nm", group_size=4)
     keep = {name: mask.copy() for name, mask in found.keep().items()}
     keep["inner"][:, 1:] = False
-    full, cut = (method_record(found, cost(found, k), 0.5, 1)["layers"] for k in (found.keep(), keep))
+    full, cut = (method_record(found, cost(found, k), None)["layers"] for k in (found.keep(), keep))
     layer = next(layer for layer in found.layers if layer.name == "inner")
     (before,), (after,) = ([row for row in rows if row["name"] == "inner"] for rows in (full, cut))
     bits = np.unpackbits(np.frombuffer(bytes.fromhex(after["keep"]), np.uint8), count=after["connections"])
@@ -87,7 +87,7 @@ def test_the_floor_plan_has_every_link_of_the_network(name: str, network: nn.Mod
     links = [tuple(link) for link in drawn["links"]]
     assert len(links) == len(set(links)) == (found.placed().network.neighbour >= 0).sum()
     assert {(x1, y1, x0, y0) for x0, y0, x1, y1 in links} == set(links)
-    used = method_record(found, found.cost(), 0.5, 1)["links"]
+    used = method_record(found, found.cost(), None)["links"]
     assert used
     assert {(*link["from"], *link["to"]) for link in used} <= set(links)
     assert tuple(drawn["port"]) in {place for link in links for place in (link[:2], link[2:])}

@@ -43,7 +43,9 @@ def test_a_comparison_from_the_command_line(cannon: Callable[..., int], tmp_path
     dense = record["runs"][0]
     for row in record["runs"][1:]:
         assert row["dense_accuracy"] == dense["accuracy"]
-        assert 0.85 * dense["energy_pj"] / 2 < row["energy_pj"] <= dense["energy_pj"] / 2
+        # unstructured lands where its weights were; mapped anew, channels that nobody needs save a little more
+        least = {"unstructured": 0.75, "cannon": 0.97}[row["method"]]
+        assert least * dense["energy_pj"] / 2 < row["energy_pj"] <= dense["energy_pj"] / 2
         assert row["edp_pj_cycles"] == row["energy_pj"] * row["latency_cycles"]
         assert row["latency_model"] == "simulated"
     page = (folder / "compare.html").read_text()
@@ -104,7 +106,7 @@ def test_killed_at_any_step_and_called_again_it_ends_the_same(
     assert count == 2 * 3 * 4
     for one, other in zip(resumed, straight, strict=True):
         (method,) = one.config.methods
-        for key in ("accuracy", "energy_pj", "placed_again"):
+        for key in ("accuracy", "energy_pj", "transfers"):
             assert one.record["methods"][method][key] == other.record["methods"][method][key]
     weights = sorted(
         path.relative_to(tmp_path / "straight") for path in tmp_path.glob("straight/**/weights.safetensors")

@@ -18,7 +18,7 @@ from cannon_fx.report.headline import choose_pair
 @pytest.fixture
 def record(network: nn.Module, image: Tensor) -> dict[str, Any]:
     found = plan(network, image, chip="demo-32nm", group_size=4)
-    method = method_record(found, found.cost(), 0.9875, 1) | {"quantised_accuracy": 0.95}
+    method = method_record(found, found.cost(), None) | {"accuracy": 0.9875, "epochs": 1, "quantised_accuracy": 0.95}
     methods = {"dense": method, "cannon": copy.deepcopy(method)}
     run = {"command": "c", "network": "tiny", "data": "d", "seed": 0, "device": "cpu", "budget": "energy/3"}
     return {"schema": 1, **run, "methods": methods, **plan_record(found), "history": []}

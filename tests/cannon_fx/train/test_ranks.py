@@ -194,7 +194,7 @@ def test_two_processes_in_bfloat16_and_in_parts(two: list[dict[str, Any]]) -> No
     assert_same(two[0][name]["weights"], two[1][name]["weights"])
     with one_thread():
         one = TRAININGS[name]()
-    assert two[0][name]["rows"][0][0] == pytest.approx(one["rows"][0][0], rel=0.02)
+    assert two[0][name]["rows"][0][0] == pytest.approx(one["rows"][0][0], rel=0.1), "with the penalty"
     assert 0.9 * one["dense"] / 2 <= two[0][name]["rows"][-1][2] <= one["dense"] / 2
 
 
@@ -209,7 +209,7 @@ def test_ones_own_loop_under_distributed_data_parallel(two: list[dict[str, Any]]
     with one_thread():
         one = own_loop(plain_network(0), lambda model: model, slice(None))
     torch.testing.assert_close(two[0]["own loop"], one, rtol=1e-8, atol=1e-10)
-    assert (one["2.weight"] == 0).any()
+    assert any((weight == 0).any() for name, weight in one.items() if name.endswith("weight"))
 
 
 def test_what_two_processes_refuse(two: list[dict[str, Any]]) -> None:

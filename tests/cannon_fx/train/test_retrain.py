@@ -31,7 +31,8 @@ def test_retrain_meets_the_budget_and_learns(network: nn.Module, image: Tensor, 
     assert [row.phase for row in history] == ["sparsify"] * 15 + ["fine-tune"] * 15
     assert history[-1].energy_pj == plan.cost().energy_pj
     energies = [row.energy_pj for row in history]
-    assert all(b <= a for a, b in itertools.pairwise(energies))
+    assert all(b <= a for a, b in itertools.pairwise(energies[:14])), "only the last landing may add"
+    assert set(energies[14:]) == {energies[14]}
 
 
 @pytest.mark.parametrize("divisor", np.random.default_rng(0).uniform(1.1, 8, 10).round(2))
@@ -71,11 +72,11 @@ def test_two_lines_in_ones_own_loop(network: nn.Module, image: Tensor, batches: 
 def test_float16_with_a_gradient_scaler(network: nn.Module, image: Tensor, batches: Batch) -> None:
     """Its first steps overflow and are skipped; they leave no mark on what is known of importance."""
     plan = apply_cannon(network, image, **CHIP)
-    control = plan.set_budget("energy/2", steps=60)
+    control = plan.set_budget("energy/2", steps=120)
     dense, scaler = plan.cost().energy_pj, torch.amp.GradScaler("cpu", init_scale=2.0**26)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
     overflowed = 0
-    for step in range(120):
+    for step in range(240):
         x, y = batches[step % 4]
         with torch.autocast("cpu", torch.float16):
             logits = network(x)
@@ -87,35 +88,36 @@ def test_float16_with_a_gradient_scaler(network: nn.Module, image: Tensor, batch
         optimizer.zero_grad()
         scaler.update()
     assert 0 < overflowed < 30
-    assert all(taylor.isfinite().all() for taylor in control.taylor.values())
+    assert control.importance.isfinite().all()
     assert 0.9 * dense / 2 <= control.cost().energy_pj <= dense / 2
     assert evaluate(network, batches) > 0.9
 
 
 def test_the_penalty_shrinks_what_has_to_go_next(network: nn.Module, image: Tensor, batches: Batch) -> None:
-    """Per layer, against their norms at the start, the connections cut late had shrunk more than those that stay."""
+    """Units cut in the second half had shrunk more, against the start, than those that stay."""
     plan = apply_cannon(network, image, **CHIP)
     control = plan.set_budget("energy/3", steps=200)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.02)
-    start = {name: control.penalty.norms(name) for name in plan.modules}
-    last = {name: norms.clone() for name, norms in start.items()}
-    late = {name: torch.zeros_like(norms, dtype=torch.bool) for name, norms in start.items()}
+
+    def norms() -> Any:
+        squares = {
+            name: module.pattern.sums(module.weight.detach().square()).sum(0).double().numpy()
+            for name, module in plan.modules.items()
+        }
+        return np.sqrt(control.units.per_unit(squares))
+
+    start, last, middle = norms(), norms(), control.kept
     for step in range(200):
         x, y = batches[step % 4]
         (nn.functional.cross_entropy(network(x), y) + plan.regularizer()).backward()
         optimizer.step()
         plan.step_(optimizer)
         optimizer.zero_grad()
-        for name, module in plan.modules.items():
-            kept = module.pattern.keep
-            last[name][kept] = control.penalty.norms(name)[kept]
-            late[name] |= kept & (step == 100)
-    shrunk, stayed = [], []
-    for name, module in plan.modules.items():
-        share, kept = last[name] / start[name], module.pattern.keep
-        shrunk += share[late[name] & ~kept].tolist()
-        stayed += share[kept].tolist()
-    assert np.mean(shrunk) < 0.9 * np.mean(stayed)
+        last = np.where(control.kept, norms(), last)
+        middle = control.kept if step == 100 else middle
+    late = middle & ~control.kept
+    assert late.sum() > 3
+    assert (last / start)[late].mean() < 0.9 * (last / start)[control.kept].mean()
 
 
 def test_infeasible_budget_is_refused_before_anything_changes(
