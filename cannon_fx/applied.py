@@ -80,11 +80,10 @@ class AppliedPlan(Plan):
         return counter.compact(pairs).kept_plan(pairs)
 
     def cost(self, latency_model: LatencyModel = "analytic") -> Cost:
-        """The communication cost of one inference by what is left, remapped."""
-        found, keep = self.remapped().cost(latency_model), self.keep()
-        weights = {layer.name: layer.weights_of_connection for layer in self.layers}
-        kept = sum(int((weights[name] * mask).sum()) for name, mask in keep.items())
-        return replace(found, density=kept / max(sum(int(w.sum()) for w in weights.values()), 1))
+        """The communication cost of one inference by what is left, remapped; its density, by the weights needed."""
+        found = self.remapped().cost(latency_model)
+        density = 1.0 if self.uncut else Counter.of(self).density(pairs_of(self.layers, self.keep()))
+        return replace(found, density=density)
 
     @property
     def annotated(self) -> ExportedProgram:

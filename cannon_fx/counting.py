@@ -116,13 +116,26 @@ class Counter:
         )
 
     def count(self, model: nn.Module, latency_model: LatencyModel = "analytic") -> Cost:
-        """The cost of `model` by its weights that are not zero."""
-        pairs, density = self._left_in(model)
-        return self.cost(pairs, density, latency_model)
+        """The cost of `model` by its weights that are not zero; its density, by those of them that are needed."""
+        weights = self._weights(model)
+        pairs = {name: np.any(weight, axis=2) for name, weight in weights.items()}
+        needed = self.needed(pairs)
+        left = sum(int((weights[name] & needed[name][:, :, None]).sum()) for name in weights)
+        return self.cost(pairs, left / sum(weight.size for weight in weights.values()), latency_model)
+
+    def density(self, pairs: Pairs) -> float:
+        """The share of weights that are needed when all weights in `pairs` are left."""
+        needed = self.needed(pairs)
+        left = sum(int(needed[layer.name].sum()) * layer.taps for layer in self.whole.layers)
+        return left / sum(needed[layer.name].size * layer.taps for layer in self.whole.layers)
+
+    def pairs(self, model: nn.Module) -> Pairs:
+        """Between which channels `model` has weights that are not zero."""
+        return {name: np.any(weight, axis=2) for name, weight in self._weights(model).items()}
 
     def compact_for(self, model: nn.Module) -> Counter:
         """The network mapped anew for what `model`'s weights leave."""
-        return self.compact(self._left_in(model)[0])
+        return self.compact(self.pairs(model))
 
     def kept_plan(self, pairs: Pairs) -> Plan:
         """The plan with what these weights make travel: the channels that are read, and the moves that are left."""
@@ -142,14 +155,14 @@ class Counter:
         elements = np.bincount(place, step.elements[goes], len(ends)).astype(np.int64)
         return replace(move, source=ends // tiles - 2, target=ends % tiles - 2, elements=elements)
 
-    def _left_in(self, model: nn.Module) -> tuple[dict[str, NDArray[np.bool_]], float]:
-        """The pairs of channels with some weight that is not zero, and the share of such weights."""
-        left = {}
+    def _weights(self, model: nn.Module) -> dict[str, NDArray[np.bool_]]:
+        """Which weights are not zero: bool [N, C, taps]."""
+        found = {}
         for layer in self.whole.layers:
             weight = matrix_of(model.get_submodule(layer.name)).detach()
-            left[layer.name] = weight.reshape(layer.out_channels, layer.in_channels, layer.taps) != 0
-        density = sum(int(mask.sum()) for mask in left.values()) / sum(mask.numel() for mask in left.values())
-        return {name: mask.any(2).cpu().numpy() for name, mask in left.items()}, density
+            shaped = weight.reshape(layer.out_channels, layer.in_channels, layer.taps)
+            found[layer.name] = (shaped != 0).cpu().numpy()
+        return found
 
 
 def _without(source: LayerInput, rows: Ints) -> LayerInput:

@@ -21,7 +21,7 @@ MEANING: dict[Method, str] = {
     "filter-l1": "the same share of every layer's filters, those of least L1 norm",
     "depgraph": "coupled channel groups by torch-pruning: sparse learning, then the least of all layers together",
     "block-magnitude": "gradual magnitude pruning of connections, cubic schedule",
-    "cost-blind": "group lasso over connections, all at the same price",
-    "distance": "group lasso over connections, at the price of the links they cross (SS_Mask)",
-    "cannon": "group lasso over connections, at the price of their communication energy",
+    "cost-blind": "channels with all who read them, every read at the same price",
+    "distance": "channels with all who read them, at the price of the links that the reads cross (SS_Mask)",
+    "cannon": "channels with all who read them, at the price of the communication energy that ends with them",
 }

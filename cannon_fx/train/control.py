@@ -84,7 +84,8 @@ class BudgetControl:
 
     def cost(self) -> Cost:
         """Of what is left, on the tiles that it has been mapped to last."""
-        return self.counter.cost(self._pairs(self.kept), self._density())
+        pairs = self._pairs(self.kept)
+        return self.counter.cost(pairs, self.whole.density(pairs))
 
     def regularizer(self) -> torch.Tensor:
         """The penalty's value, without gradient (step_ minimises it); 0 once landed."""
@@ -189,11 +190,6 @@ class BudgetControl:
             blocks = np.logical_or.reduceat(needed[layer.name].any(1), np.arange(layer.column_blocks) * layer.out_block)
             keep = self._keep(self.kept)[layer.name] & blocks[:, None]
             self.modules[layer.name].cut(torch.from_numpy(keep))
-
-    def _density(self) -> float:
-        weights = {layer.name: layer.weights_of_connection for layer in self.plan.layers}
-        keep = {name: module.pattern.keep.numpy() for name, module in self.modules.items()}
-        return float(sum((weights[n] * keep[n]).sum() for n in keep) / sum(w.sum() for w in weights.values()))
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""

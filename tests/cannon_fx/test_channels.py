@@ -46,7 +46,7 @@ def thinned(network: nn.Module, found: Plan, seed: int, share: float) -> nn.Modu
 
 def needed(counter: Counter, network: nn.Module) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
     """Per layer name, which of its output channels."""
-    pairs, _ = counter._left_in(network)
+    pairs = counter.pairs(network)
     found = counter.channels.needed(pairs).channels
     return {layer.name: found[counter.channels.of_layer(layer)] for layer in counter.whole.layers}
 
