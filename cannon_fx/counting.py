@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from cannon_fx.channels import Channels, Pairs
-from cannon_fx.cost import Cost, input_transfers, move_transfers, phases_of
+from cannon_fx.cost import Cost, Prices, input_transfers, move_transfers, phases_of, prices
 from cannon_fx.hw.arrays import Ints
 from cannon_fx.hw.communication import LatencyModel, communicate
 from cannon_fx.hw.placement import PORT
@@ -62,6 +63,11 @@ class Counter:
         tile = np.concatenate([*homes.values(), [CONSTANT, PORT]])
         channels = Channels.of(whole, tile, found.moves)
         return cls(whole, replace(whole, layers=layers, inputs=inputs, moves=found.moves), channels, rows, columns)
+
+    @cached_property
+    def prices(self) -> dict[str, Prices]:
+        """Per layer name, what its channels' ways cost."""
+        return {layer.name: prices(self.plan, layer) for layer in self.plan.layers}
 
     def compact(self, pairs: Pairs) -> Counter:
         """Mapped anew, by the plan's own options, without the channels that nobody needs when `pairs` are left."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cannon_fx.channels import Moving, Needed, Pairs, Reading
-from cannon_fx.cost import flit_pj, prices
+from cannon_fx.cost import flit_pj
 from cannon_fx.counting import Counter, reads, sends
 from cannon_fx.layer import Layer
 from cannon_fx.passes.home_tensors import CONSTANT
@@ -27,15 +27,16 @@ def unit_prices(units: Units, counter: Counter, pairs: Pairs, pricing: Pricing) 
     if pricing == "energy":
         return _energy_pj(units, counter, pairs)
     reading = {"distance": _links, "equal": _one}[pricing]
-    return _of_reads(units, counter, counter.needed(pairs), reading)
+    tables = {layer.name: reading(counter.plan, layer) for layer in counter.plan.layers}
+    return _of_reads(units, counter, counter.needed(pairs), tables)
 
 
-def _of_reads(units: Units, counter: Counter, pairs: Pairs, reading: Callable[[Plan, Layer], Floats]) -> Floats:
-    """Sums of `reading`, which prices a layer's reads [J, C], over those that are left."""
+def _of_reads(units: Units, counter: Counter, pairs: Pairs, tables: Mapping[str, Floats]) -> Floats:
+    """Sums over the reads that are left; `tables` price those of each layer, [J, C]."""
     total = np.zeros(units.count)
     group_size = {layer.name: layer.group_size for layer in units.plan.layers}
     for layer in counter.plan.layers:
-        paid = (reading(counter.plan, layer) * reads(layer, counter.of_layer(layer, pairs))).sum(0)
+        paid = (tables[layer.name] * reads(layer, counter.of_layer(layer, pairs))).sum(0)
         group = counter.rows[layer.name] // group_size[layer.name]
         np.add.at(total, units.of_group[layer.name][group], paid)
     return total
@@ -44,7 +45,7 @@ def _of_reads(units: Units, counter: Counter, pairs: Pairs, reading: Callable[[P
 def _energy_pj(units: Units, counter: Counter, pairs: Pairs) -> Floats:
     """The reads' input transfers, and what making the channels took."""
     needed, left = counter.channels.needed(pairs), counter.needed(pairs)
-    total = _of_reads(units, counter, left, lambda plan, layer: prices(plan, layer).input_pj)
+    total = _of_reads(units, counter, left, {name: price.input_pj for name, price in counter.prices.items()})
     read = units.of_channel < units.count
     np.add.at(total, units.of_channel[read], _made_pj(counter, left, needed)[read])
     return total
@@ -59,7 +60,7 @@ def _made_pj(counter: Counter, left: Pairs, needed: Needed) -> Floats:
     plan, channels = counter.plan, counter.channels
     made, read, moved = (np.zeros(len(channels) + 2) for _ in range(3))
     for layer in plan.layers:
-        price = prices(plan, layer).sum_pj / layer.column_channels[:, None]  # of a channel, [J, I]
+        price = counter.prices[layer.name].sum_pj / layer.column_channels[:, None]  # of a channel, [J, I]
         block = np.arange(layer.out_channels) // layer.out_block
         paid = (price[block].T * sends(layer, counter.of_layer(layer, left))).sum(0)
         made[channels.first[layer.name] + counter.columns[layer.name]] = paid
