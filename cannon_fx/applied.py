@@ -87,12 +87,15 @@ class AppliedPlan(Plan):
 
     @property
     def annotated(self) -> ExportedProgram:
+        """As a plan's, of what is left, remapped; with open sizes, of the tiles as they were."""
         return super().annotated if self.dynamic else self.remapped().annotated
 
     def energy_formula(self) -> sympy.Expr:
+        """As a plan's, of what is left, remapped."""
         return self.remapped().energy_formula()
 
     def summary(self, width: int = 110, latency_model: LatencyModel = "analytic") -> str:
+        """As a plan's, of what is left, remapped."""
         return self.remapped().summary(width, latency_model)
 
     def save(self, folder: str | Path, packed: bool = False) -> Path:
