@@ -25,15 +25,15 @@ def advice(plan: Plan, cost: Cost, covered: Coverage) -> list[str]:
         )
     if len(plan.layers) == plan.tiles:
         found.append(
-            "every layer fits one tile, so there are few connections to choose from: a smaller group_size or smaller "
-            "tiles give more."
+            "every layer fits one tile, so there are few groups of channels to choose from: a smaller group_size gives "
+            "more."
         )
     if (sums := cost.of(kind="partial_sum").energy_pj / energy) > 0.4:
         found.append(f"{sums:.0%} of the energy are partial sums: tiles with more rows would need fewer.")
     if (moves := cost.of(kind="move").energy_pj / energy) > 0.3:
         found.append(
-            f"{moves:.0%} of the energy are moves that no mask removes (adds, attention, layers off the chip): another "
-            "order of tiles, such as annealed, can lower them."
+            f"{moves:.0%} of the energy are moves of other ops (adds, attention, layers off the chip), which end only "
+            "where nobody needs a channel: another order of tiles, such as annealed, can lower them."
         )
     if (guessed := plan.fallback_share) > 0.01:
         found.append(f"{guessed:.0%} of the traffic rests on ops without a rule: take it as an estimate.")

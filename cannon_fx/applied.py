@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from cannon_fx.channels import pairs_of
 from cannon_fx.cost import Cost
 from cannon_fx.counting import Counter
+from cannon_fx.coverage import coverage
 from cannon_fx.errors import InfeasibleError, MappingError
 from cannon_fx.hw.communication import LatencyModel
 from cannon_fx.modules import BlockSparse
@@ -74,16 +75,19 @@ class AppliedPlan(Plan):
         The plan itself, as long as nothing is cut. This is what `cost`, `summary`, `annotated`, `graph_module` and
         `energy_formula` are about; where sizes are open, annotations are formulas for the tiles as they were.
         """
+        return self._remapped()[0]
+
+    def _remapped(self) -> tuple[Plan, float]:
+        """With the density."""
         if self.uncut:
-            return self.alone()
+            return self.alone(), 1.0
         counter, pairs = Counter.of(self), pairs_of(self.layers, self.keep())
-        return counter.compact(pairs).kept_plan(pairs)
+        return counter.compact(pairs).kept_plan(pairs), counter.density(pairs)
 
     def cost(self, latency_model: LatencyModel = "analytic") -> Cost:
         """The communication cost of one inference by what is left, remapped; its density, by the weights needed."""
-        found = self.remapped().cost(latency_model)
-        density = 1.0 if self.uncut else Counter.of(self).density(pairs_of(self.layers, self.keep()))
-        return replace(found, density=density)
+        left, density = self._remapped()
+        return replace(left.cost(latency_model), density=density)
 
     @property
     def annotated(self) -> ExportedProgram:
@@ -96,7 +100,10 @@ class AppliedPlan(Plan):
 
     def summary(self, width: int = 110, latency_model: LatencyModel = "analytic") -> str:
         """As a plan's, of what is left, remapped."""
-        return self.remapped().summary(width, latency_model)
+        from cannon_fx.summary import summary  # which itself reads plans
+
+        left = self.remapped()
+        return summary(left, left.cost(latency_model), width, coverage(self))
 
     def save(self, folder: str | Path, packed: bool = False) -> Path:
         """Writes weights.safetensors, with this plan in it, into `folder`; see cannon_fx.load.

@@ -46,9 +46,14 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Moving:
-    """Another op brings `elements[k]` elements of channel `source[k]` to where channel `target[k]` is."""
+    """Another op brings `elements[k]` elements of channel `source[k]` to where channel `target[k]` is.
+
+    They are of what graph node `producers[producer[k]]` made.
+    """
 
     node: str
+    producers: tuple[str, ...]
+    producer: Ints
     source: Ints
     target: Ints
     elements: Ints
@@ -68,7 +73,7 @@ class Channels:
 
     `steps` are the layers and the other ops that move channels, in the graph's order. `moves` are those ops whose
     traffic is the sum of their channels'. The channels of all other ops (a mean over channels that each tile begins on
-    its own), and those that the network returns, are always needed: `pinned`. `tile`, int [channels + 2], says where
+    its own), and those that last (see Traced), are always needed: `pinned`. `tile`, int [channels + 2], says where
     each is; its last two entries are those of CONSTANT and PORT.
     """
 
@@ -85,7 +90,7 @@ class Channels:
         first = {layer.name: int(start) for layer, start in zip(plan.layers, starts[:-1], strict=True)}
         found = trace(plan, lambda layer: first[layer.name] + np.arange(layer.out_channels))
         pinned = np.zeros(len(tile), np.bool_)
-        pinned[[CONSTANT, PORT, *found.outputs]] = True
+        pinned[[CONSTANT, PORT, *found.lasting]] = True
         layers, real = {layer.node: layer for layer in plan.layers}, {move.node: move for move in moves}
         by_channel, known = {move.node: move for move in found.moves}, {}
         steps: list[Reading | Moving] = []
@@ -94,7 +99,7 @@ class Channels:
                 source = found.inputs[layer.name]
                 steps.append(Reading(layer, source.group, source.home))
             elif move := by_channel.get(node.name):
-                step = Moving(move.node, move.source, move.target, move.elements)
+                step = Moving(move.node, move.producers, move.producer, move.source, move.target, move.elements)
                 steps.append(step)
                 if move.by_rule and _adds_up(step, tile, real.get(node.name)):
                     known[node.name] = step
@@ -119,7 +124,10 @@ class Channels:
                 channels[step.source[read[step.channel]]] = True
             else:
                 rows[step.node] = channels[step.target]
-                channels[step.source[rows[step.node]]] = True
+                # What an op brings somewhere may go on from there, as the statistics of a norm do.
+                while not channels[step.source[rows[step.node]]].all():
+                    channels[step.source[rows[step.node]]] = True
+                    rows[step.node] = channels[step.target]
         return Needed(channels, rows)
 
 

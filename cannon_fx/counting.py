@@ -25,6 +25,7 @@ from cannon_fx.layer import Layer
 from cannon_fx.modules import matrix_of
 from cannon_fx.passes.home_tensors import CONSTANT
 from cannon_fx.passes.homes import trace
+from cannon_fx.passes.partition import blocks
 from cannon_fx.passes.place import Place
 from cannon_fx.plans import LayerInput, Move, Plan
 
@@ -71,21 +72,23 @@ class Counter:
 
     def compact(self, pairs: Pairs) -> Counter:
         """Mapped anew, by the plan's own options, without the channels that nobody needs when `pairs` are left."""
-        needed = self.needed(pairs)
+        needed = self.needed_pairs(pairs)
         layers: list[Layer] = []
         rows, columns, first_tile = {}, {}, 0
         for layer in self.whole.layers:
             rows[layer.name], columns[layer.name] = (np.flatnonzero(needed[layer.name].any(axis)) for axis in (0, 1))
             if len(rows[layer.name]):
                 shape = len(columns[layer.name]), len(rows[layer.name]), *layer.weight_shape[2:]
-                layers.append(replace(layer, weight_shape=shape, first_tile=first_tile))
+                split = blocks(shape, self.whole.chip, self.whole.options["group_size"])
+                sizes = {"row_channels": split["row_channels"], "out_block": split["out_block"]}
+                layers.append(replace(layer, weight_shape=shape, first_tile=first_tile, **sizes))  # type: ignore[arg-type]
                 first_tile += layers[-1].tiles
         found = Counter._mapped(self.whole, tuple(layers), rows, columns)
         place = Place(self.whole.options["order"], self.whole.options["seed"])
         placement = place.placement(found.plan, found.transfers(pairs))
         return replace(found, plan=replace(found.plan, placement=placement))
 
-    def needed(self, pairs: Pairs) -> dict[str, NDArray[np.bool_]]:
+    def needed_pairs(self, pairs: Pairs) -> dict[str, NDArray[np.bool_]]:
         """Without the weights of channels that nobody needs."""
         channels = self.channels.needed(pairs).channels
         return {
@@ -125,15 +128,15 @@ class Counter:
         """The cost of `model` by its weights that are not zero; its density, by those of them that are needed."""
         weights = self._weights(model)
         pairs = {name: np.any(weight, axis=2) for name, weight in weights.items()}
-        needed = self.needed(pairs)
+        needed = self.needed_pairs(pairs)
         left = sum(int((weights[name] & needed[name][:, :, None]).sum()) for name in weights)
-        return self.cost(pairs, left / sum(weight.size for weight in weights.values()), latency_model)
+        return self.cost(pairs, left / max(sum(weight.size for weight in weights.values()), 1), latency_model)
 
     def density(self, pairs: Pairs) -> float:
         """The share of weights that are needed when all weights in `pairs` are left."""
-        needed = self.needed(pairs)
+        needed = self.needed_pairs(pairs)
         left = sum(int(needed[layer.name].sum()) * layer.taps for layer in self.whole.layers)
-        return left / sum(needed[layer.name].size * layer.taps for layer in self.whole.layers)
+        return left / max(sum(needed[layer.name].size * layer.taps for layer in self.whole.layers), 1)
 
     def pairs(self, model: nn.Module) -> Pairs:
         """Between which channels `model` has weights that are not zero."""
@@ -143,11 +146,17 @@ class Counter:
         """The network mapped anew for what `model`'s weights leave."""
         return self.compact(self.pairs(model))
 
+    def masks(self, model: nn.Module) -> dict[str, NDArray[np.bool_]]:
+        """Per layer of the whole network, which input channels each of its column blocks reads: bool [J, C]."""
+        needed = self.needed_pairs(self.pairs(model))
+        return {layer.name: reads(layer, needed[layer.name]) for layer in self.whole.layers}
+
     def kept_plan(self, pairs: Pairs) -> Plan:
         """The plan with what these weights make travel: the channels that are read, and the moves that are left."""
         rows = self.channels.needed(pairs).rows
-        kept = {layer.name: reads(layer, self.of_layer(layer, self.needed(pairs))) for layer in self.plan.layers}
-        return replace(self.plan, moves=tuple(self._left(move, rows) for move in self.plan.moves), kept=kept)
+        kept = {layer.name: reads(layer, self.of_layer(layer, self.needed_pairs(pairs))) for layer in self.plan.layers}
+        moves = tuple(self._left(move, rows) for move in self.plan.moves)
+        return replace(self.plan, moves=moves, kept=kept, dynamic=None)
 
     def _left(self, move: Move, rows: Mapping[str, NDArray[np.bool_]]) -> Move:
         """The move without the channels that nobody needs."""
@@ -156,10 +165,12 @@ class Counter:
         step, tile = self.channels.moves[move.node], self.channels.tile
         source, target = tile[step.source], tile[step.target]
         goes = rows[move.node] & (source != target) & (source != CONSTANT) & (target != CONSTANT)
-        tiles = int(tile.max()) + 3
-        ends, place = np.unique((source[goes] + 2) * tiles + target[goes] + 2, return_inverse=True)
-        elements = np.bincount(place, step.elements[goes], len(ends)).astype(np.int64)
-        return replace(move, source=ends // tiles - 2, target=ends % tiles - 2, elements=elements)
+        edges = np.stack([step.producer, source, target])[:, goes]
+        (producer, source, target), place = np.unique(edges, axis=1, return_inverse=True)
+        elements = np.bincount(place.ravel(), step.elements[goes], len(producer)).astype(np.int64)
+        return replace(
+            move, producers=step.producers, producer=producer, source=source, target=target, elements=elements
+        )
 
     def _weights(self, model: nn.Module) -> dict[str, NDArray[np.bool_]]:
         """Which weights are not zero: bool [N, C, taps]."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from torch.fx import Node
 
+from cannon_fx.applied import AppliedPlan
 from cannon_fx.cost import all_transfers
 from cannon_fx.exports import TRAFFIC_FORMATS, Files, Phase, Traffic
 from cannon_fx.hw.errors import ChipError
@@ -24,6 +25,7 @@ def traffic_of(plan: Plan) -> Traffic:
 
     What several tiles need is sent to each, also on a chip that multicasts: no other tool's format has trees.
     """
+    plan = left_of(plan)
     transfers, phases = all_transfers(plan, plan.keep())
     latency = np.ceil(plan.cost().communication.latency_cycles).astype(np.int64)
     starts = np.cumsum(latency) - latency
@@ -37,6 +39,11 @@ def traffic_of(plan: Plan) -> Traffic:
         found.append(Phase(f"{phase.name}: {phase.kind.replace('_', ' ')}", int(starts[number]), packets))
     spec = spec_of(plan.chip, plan.tiles)
     return Traffic(tuple(found), placement.network, spec, noc.router, noc.flit_bits, noc.clock_ghz)
+
+
+def left_of(plan: Plan) -> Plan:
+    """Of a plan that is applied, what is left, remapped; any other plan is whole."""
+    return plan.remapped() if isinstance(plan, AppliedPlan) else plan
 
 
 def _of_traffic(write: Callable[[Traffic], Files]) -> Callable[[Plan], Files]:
@@ -86,6 +93,7 @@ def _pooled(plan: Plan) -> set[int]:
 
 def siam_tables(plan: Plan) -> dict[str, str]:
     """SIAM's tables; inferences per second as the communication alone would allow, by the analytic model."""
+    plan = left_of(plan)
     shapes = layer_shapes(plan)
     activations = [shape.height * shape.width * shape.in_channels for shape in shapes]
     cycles = plan.cost().latency_cycles
@@ -99,7 +107,7 @@ def siam_tables(plan: Plan) -> dict[str, str]:
 PLAN_FORMATS: Mapping[str, Callable[[Plan], Files]] = {
     **{name: _of_traffic(write) for name, write in TRAFFIC_FORMATS.items()},
     "siam-layers": siam_tables,
-    "neurosim-csv": lambda plan: to_network_csv(layer_shapes(plan), "neurosim"),
-    "siam-csv": lambda plan: to_network_csv(layer_shapes(plan), "siam"),
-    "scale-sim": lambda plan: to_scale_sim(layer_shapes(plan)),
+    "neurosim-csv": lambda plan: to_network_csv(layer_shapes(left_of(plan)), "neurosim"),
+    "siam-csv": lambda plan: to_network_csv(layer_shapes(left_of(plan)), "siam"),
+    "scale-sim": lambda plan: to_scale_sim(layer_shapes(left_of(plan))),
 }

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from cannon_fx.compute import compute_total
@@ -13,8 +14,9 @@ from cannon_fx.cost import Cost, PhaseKind
 from cannon_fx.counting import Counter
 from cannon_fx.efficiency import efficiencies, total
 from cannon_fx.hw.placement import PORT
+from cannon_fx.layer import Layer
 from cannon_fx.link_transfers import link_transfers
-from cannon_fx.plans import Plan
+from cannon_fx.plans import Keep, Plan
 
 KINDS: tuple[PhaseKind, ...] = ("input", "partial_sum", "move")
 
@@ -28,11 +30,17 @@ def trained_record(counter: Counter, network: nn.Module, dense: Plan) -> dict[st
     counted = counter.count(network)
     multicast = counter.plan.chip.noc.multicast
     simulated = None if multicast else counter.count(network, "simulated").latency_cycles
-    return method_record(counter.plan, replace(counted, density=counted.density * smaller / larger), simulated)
+    counted = replace(counted, density=counted.density * smaller / larger)
+    return method_record(counter.plan, counted, simulated, counter.masks(network))
 
 
-def method_record(plan: Plan, cost: Cost, simulated_latency_cycles: float | None) -> dict[str, Any]:
-    """One method's costs: in all, per layer, per move and per link."""
+def method_record(
+    plan: Plan, cost: Cost, simulated_latency_cycles: float | None, masks: Keep | None = None
+) -> dict[str, Any]:
+    """One method's costs: in all, per layer, per move and per link.
+
+    `masks` are of the layers as they were before they were mapped anew; without it, those of `cost`.
+    """
     return {
         "energy_pj": cost.energy_pj,
         "static_energy_pj": cost.static_energy_pj,
@@ -44,7 +52,7 @@ def method_record(plan: Plan, cost: Cost, simulated_latency_cycles: float | None
         "energy_shares_pj": {kind: cost.of(kind=kind).energy_pj for kind in KINDS},
         "compute": compute_total(plan, cost.keep),
         "efficiency": efficiency_record(plan, cost),
-        "layers": [_layer(plan, cost, index) for index in range(len(plan.layers))],
+        "layers": [_layer(plan, cost, layer, (masks or cost.keep)[layer.name]) for layer in plan.layers],
         "moves": [{"name": m.node, "op": m.op, **vars(cost.of(node=m.node))} for m in plan.moves],
         "phases": [[phase.kind, phase.name] for phase in cost.phases],
         "floor_plan": floor_plan_record(plan),
@@ -68,8 +76,7 @@ def transfer_table(plan: Plan, cost: Cost) -> list[list[Any]]:
     return np.column_stack([transfers.phase, *ends, flits]).tolist()
 
 
-def _layer(plan: Plan, cost: Cost, index: int) -> dict[str, Any]:
-    layer = plan.layers[index]
+def _layer(plan: Plan, cost: Cost, layer: Layer, mask: NDArray[np.bool_]) -> dict[str, Any]:
     keep = cost.keep[layer.name]
     weights = layer.weights_of_connection
     cells = plan.chip.tile_rows * plan.chip.tile_columns
@@ -81,9 +88,10 @@ def _layer(plan: Plan, cost: Cost, index: int) -> dict[str, Any]:
         "row_blocks": layer.row_blocks,
         "column_blocks": layer.column_blocks,
         "utilisation": float(weights.sum() / (layer.tiles * cells)),
-        "connections": int(keep.size),
-        "kept": int(keep.sum()),
-        "keep": np.packbits(keep).tobytes().hex(),  # bool [J, G], as in a saved plan
+        "connections": int(mask.size),
+        "kept": int(mask.sum()),
+        "keep": np.packbits(mask).tobytes().hex(),
+        "mask_rows": len(mask),
         "tile_utilisation": used.round(4).tolist(),  # [I, J], by the weights that are kept
         "density": float((weights * keep).sum() / weights.sum()),
         **vars(cost.of(node=layer.node)),

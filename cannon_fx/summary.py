@@ -9,7 +9,7 @@ from rich.table import Table
 from cannon_fx.advice import advice
 from cannon_fx.compute import compute_total
 from cannon_fx.cost import Cost, PhaseKind, Sums
-from cannon_fx.coverage import coverage
+from cannon_fx.coverage import Coverage, coverage
 from cannon_fx.efficiency import efficiencies, total
 from cannon_fx.plans import Plan
 
@@ -19,8 +19,11 @@ SHOWN, NAMED = 10, 6
 WHAT: dict[PhaseKind, str] = {"input": "input of", "partial_sum": "partial sums of", "move": "moves for"}
 
 
-def summary(plan: Plan, cost: Cost, width: int = 110) -> str:
-    """Layers, tiles and costs per inference; what is not mapped and why; what costs most; what one might change."""
+def summary(plan: Plan, cost: Cost, width: int = 110, covered: Coverage | None = None) -> str:
+    """Layers, tiles and costs per inference; what is not mapped and why; what costs most; what one might change.
+
+    `covered` is of the network before anything was cut, if something was.
+    """
     grid, topology = plan.placed().grid, plan.chip.noc.topology
     table = Table(title=f"{plan.tiles} tiles of chip {plan.chip.name} on a {grid.columns} x {grid.rows} {topology}")
     table.add_column("layer", no_wrap=True)
@@ -59,7 +62,7 @@ def summary(plan: Plan, cost: Cost, width: int = 110) -> str:
             f"\ntogether: {both.operations:,} operations, {both.tops_per_watt:.3g} TOPS/W without leakage, "
             f"{both.tops:.3g} TOPS"
         )
-    covered = coverage(plan)
+    covered = covered or coverage(plan)
     totals += (
         f"\nmapped: {covered.weights:.1%} of the weights, {covered.macs:.1%} of the products with weights; tiles are "
         f"{covered.utilisation:.0%} full"

@@ -38,6 +38,22 @@ def to_first(call: Call) -> Outcome:
     return Outcome(filled(call.value, first), there)
 
 
+OWN_PARAMETERS = {
+    *("fill", "fill_", "linear", "addmm", "convolution", "conv1d", "conv2d", "conv3d", "layer_norm", "rms_norm"),
+    *("native_layer_norm", "group_norm", "native_group_norm", "instance_norm", "batch_norm"),
+    *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+}
+"""Ops whose rules follow their first operand; weights and biases are constants as a rule"""
+
+
+def unread(call: Call, outcome: Outcome) -> list[Tensor]:
+    """Homes of an op's operands that its rule leaves out of account: weights and biases that are computed."""
+    if not isinstance(call.node.target, OpOverload) or call.node.target.overloadpacket.__name__ not in OWN_PARAMETERS:
+        return []
+    followed = {call.nodes[0], *(transfer.operand for transfer in outcome.transfers)}
+    return [operand.home for operand in call.activations if operand.node not in followed]
+
+
 def leave(call: Call, outcome: Outcome, homes: dict[Node, Any]) -> None:
     """Notes the homes of the op's result, and of its first argument and that one's views if the op writes to it."""
     homes[call.node] = outcome.homes

@@ -21,7 +21,7 @@ from cannon_fx.hw.placement import PORT
 from cannon_fx.layer import Layer
 from cannon_fx.passes.home_calls import Call
 from cannon_fx.passes.home_moves import move
-from cannon_fx.passes.home_outcomes import leave, outcome_of, to_first
+from cannon_fx.passes.home_outcomes import leave, outcome_of, to_first, unread
 from cannon_fx.passes.home_tensors import CONSTANT, compact, filled, lean, uniform
 from cannon_fx.passes.matrix_ops import input_of
 from cannon_fx.plans import LayerInput, Move, Plan
@@ -29,11 +29,15 @@ from cannon_fx.plans import LayerInput, Move, Plan
 
 @dataclass(frozen=True)
 class Traced:
-    """What a walk over the graph finds: what layers read, what other ops move, and the homes of what is returned."""
+    """What a walk over the graph finds: what layers read, and what other ops move.
+
+    `lasting` are homes of elements that are needed whoever reads them: what the network returns, what it writes into
+    its inputs and buffers, and operands that a rule leaves out of account.
+    """
 
     inputs: Mapping[str, LayerInput]
     moves: tuple[Move, ...]
-    outputs: Ints
+    lasting: Ints
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ def trace(plan: Plan, home_of: Callable[[Layer], Ints] = lambda layer: layer.hom
     homes: dict[Node, Any] = {}
     inputs: dict[str, LayerInput] = {}
     moves: list[Move] = []
-    outputs = np.zeros(0, np.int64)
+    lasting: list[Any] = []
     for node in plan.exported.graph.nodes:
         if node.op == "placeholder":
             homes[node] = filled(node.meta.get("val"), PORT if node.name in user_inputs else CONSTANT)
@@ -66,13 +70,15 @@ def trace(plan: Plan, home_of: Callable[[Layer], Ints] = lambda layer: layer.hom
             call = Call(node, homes)
             ruled = outcome_of(call)
             outcome = ruled or to_first(call)
+            lasting += unread(call, outcome)
             leave(call, outcome, homes)
             if found := move(node.name, str(node.target), outcome.transfers, by_rule=ruled is not None):
                 moves.append(found)
         elif node.op == "output":
-            returned = [homes[value] for value in node.all_input_nodes if isinstance(homes[value], Tensor)]
-            outputs = np.unique(np.concatenate([outputs, *(lean(home).numpy().ravel() for home in returned)]))
-    return Traced(inputs, tuple(moves), outputs)
+            lasting += [homes[value] for value in node.all_input_nodes]
+    lasting += [home for node, home in homes.items() if node.op in ("placeholder", "get_attr")]  # written into
+    tiles = [lean(home).numpy().ravel() for home in lasting if isinstance(home, Tensor)]
+    return Traced(inputs, tuple(moves), np.unique(np.concatenate([np.zeros(0, np.int32), *tiles])).astype(np.int64))
 
 
 def layer_input(layer: Layer, node: Node, home: Tensor) -> LayerInput:

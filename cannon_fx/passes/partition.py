@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,6 +11,7 @@ from torch import nn
 from torch.fx import Node
 
 from cannon_fx.errors import MappingError
+from cannon_fx.hw.chip import Chip
 from cannon_fx.hw.network_spec import MOST_NODES
 from cannon_fx.layer import Layer, weight_key
 from cannon_fx.modules import BlockSparse, BlockSparseTransposed, is_matrix, twin_of
@@ -180,8 +182,6 @@ class Partition:
         node = site.node
         kind: Literal["linear", "conv2d"] = "linear" if MATRIX_OPS[node.target].kind == "linear" else "conv2d"
         shape = weight_shape(node)
-        fits = min(plan.chip.tile_rows // max(1, int(torch.Size(shape[2:]).numel())), shape[1])
-        group_size = min(self.group_size, fits)
         output = node.meta["val"]
         return Layer(
             name=site.name,
@@ -189,12 +189,21 @@ class Partition:
             node=node.name,
             weight_shape=shape,
             positions=output.numel() // shape[0],
-            group_size=group_size,
-            row_channels=fits if fits == shape[1] else fits // group_size * group_size,
-            out_block=min(plan.chip.tile_columns, shape[0]),
+            **blocks(shape, plan.chip, self.group_size),
             first_tile=first_tile,
             called=site.runs == site.name,
         )
+
+
+def blocks(weight_shape: tuple[int, ...], chip: Chip, group_size: int) -> dict[str, int]:
+    """How a weight is split over tiles: a layer's group_size, row_channels and out_block."""
+    fits = min(chip.tile_rows // max(1, math.prod(weight_shape[2:])), weight_shape[1])
+    size = min(group_size, fits)
+    return {
+        "group_size": size,
+        "row_channels": fits if fits == weight_shape[1] else fits // size * size,
+        "out_block": min(chip.tile_columns, weight_shape[0]),
+    }
 
 
 def _runs(node: Node) -> str:

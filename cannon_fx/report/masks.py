@@ -46,7 +46,7 @@ def mask_figure(layers: Sequence[Mapping[str, Any]], numbers: Mapping[str, int])
 
 def mask(layer: Mapping[str, Any]) -> list[str]:
     """Per column block a string of '1' and '0', one for each channel group. `keep` is packed bits in hexadecimal."""
-    blocks = layer["column_blocks"]
+    blocks = layer.get("mask_rows") or layer["column_blocks"]
     groups = layer["connections"] // blocks
     bits = "".join(f"{byte:08b}" for byte in bytes.fromhex(layer["keep"]))
     return [bits[j * groups : (j + 1) * groups] for j in range(blocks)]

@@ -26,7 +26,10 @@ class _Part(BaseModel):
 
 
 class LayerRecord(_Part):
-    """A layer under one method; `keep` is bool [column_blocks, groups], packed, in hexadecimal."""
+    """A layer under one method; `keep` is bool [mask_rows, channel groups], packed, in hexadecimal.
+
+    `mask_rows` are its column blocks, or those that it had before it was mapped anew.
+    """
 
     name: str
     kind: str
@@ -38,12 +41,16 @@ class LayerRecord(_Part):
     connections: Size
     kept: Count
     keep: str
+    mask_rows: Size | None = None
     energy_pj: Number
     latency_cycles: Number
 
     @model_validator(mode="after")
     def _whole_mask(self) -> Self:
-        if self.connections % self.column_blocks or len(bytes.fromhex(self.keep)) * 8 < self.connections:
+        if (
+            self.connections % (self.mask_rows or self.column_blocks)
+            or len(bytes.fromhex(self.keep)) * 8 < self.connections
+        ):
             raise ValueError("keep does not hold a bit for every connection")
         return self
 

@@ -19,7 +19,7 @@ from cannon_fx.train.budget import Budget, measure
 from cannon_fx.train.landing import Kept, check_feasible, fill, foreseen, land, minimal, order_of
 from cannon_fx.train.penalty import Penalty
 from cannon_fx.train.ranks import first
-from cannon_fx.train.unit_prices import Pricing, unit_prices
+from cannon_fx.train.unit_prices import Floats, Pricing, unit_prices
 from cannon_fx.train.units import Units
 
 UPDATES = 50
@@ -63,10 +63,10 @@ class BudgetControl:
         self.whole = self.counter = Counter.of(plan)
         self.units = Units.of(plan, self.whole.channels)
         self.given = {name: module.pattern.keep.numpy() for name, module in modules.items()}
-        self.given_units = (
-            self.units.per_unit({name: keep.any(0).astype(float) for name, keep in self.given.items()}) > 0
-        )
+        self.given_units = self.units.given(self.given)
         self.kept = self.mapped = self.given_units
+        if not all(keep.all() for keep in self.given.values()):
+            self._map()
         self.penalty = Penalty(self.units, modules)
         self.step = 0
         self.importance = torch.zeros(self.units.count, dtype=torch.float64)
@@ -135,7 +135,7 @@ class BudgetControl:
     def _update(self, optimizer: Optimizer) -> None:
         if not self.importance.any() and not self.landed:
             return  # nothing is known yet: mixed precision's first steps may all overflow
-        self.kept, fading = first(self._decide)
+        self.kept, fading, self.price = first(self._decide)
         self._cut()
         self.penalty.fade(fading, self.penalty.strength_for(optimizer, max(1.0, HORIZON * self.steps)))
         if self.landed or self.step * MAPPINGS // self.steps > (self.step - self._interval) * MAPPINGS // self.steps:
@@ -148,19 +148,20 @@ class BudgetControl:
     def _map(self) -> None:
         self.mapped, self.counter = self.kept, self.whole.compact(self._pairs(self.kept))
 
-    def _decide(self) -> tuple[Kept, Kept]:
-        """Which units are kept now, and which of them the target one horizon ahead will cut."""
+    def _decide(self) -> tuple[Kept, Kept, Floats]:
+        """Which units are kept now, which of them the target one horizon ahead will cut, and the prices of all."""
         now = unit_prices(self.units, self.counter, self._pairs(self.kept), self.pricing)
-        self.price = price = np.where(self.kept, now, self.price)
+        price = np.where(self.kept, now, self.price)
         order, target = order_of(self.importance.numpy(), price), self._target(self.step)
         costs = self._remapped if self.step >= (1 - HORIZON) * self.steps else self._now
         found = land(self.units, order, price, self.kept, costs, target)
         if found is None:
-            found = minimal(self.units, self.whole)
+            found = minimal(self.units, self.whole, self.given_units)
         if self.landed:
             # What was cut may return: a mapping on fewer tiles can leave room for it.
-            return fill(order, found, self.given_units, costs, target), np.zeros_like(found)
-        return found, foreseen(order, price, found, self._target(self.step + HORIZON * self.steps) / target)
+            return fill(order, found, self.given_units, costs, target), np.zeros_like(found), price
+        ahead = self._target(self.step + HORIZON * self.steps)
+        return found, foreseen(order, price, found, ahead / target if target else 1.0), price
 
     def _now(self, kept: Kept) -> float:
         """What these would cost where they are."""
@@ -185,7 +186,7 @@ class BudgetControl:
 
     def _cut(self) -> None:
         """Cuts all others, and the column blocks that nobody needs."""
-        needed = self.whole.needed(self._pairs(self.kept))
+        needed = self.whole.needed_pairs(self._pairs(self.kept))
         for layer in self.plan.layers:
             blocks = np.logical_or.reduceat(needed[layer.name].any(1), np.arange(layer.column_blocks) * layer.out_block)
             keep = self._keep(self.kept)[layer.name] & blocks[:, None]
@@ -200,16 +201,17 @@ class BudgetControl:
             "penalty": self.penalty.state_dict(),
             "kept": torch.from_numpy(self.kept),
             "mapped": torch.from_numpy(self.mapped),
+            "was mapped": self.counter is not self.whole,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up where `state_dict` was called; call it before the model's own weights are loaded."""
         self.step = state["step"]
         self.importance.copy_(state["importance"])
-        self.price = state["price"].numpy()
+        self.price = state["price"].cpu().numpy()
         self.penalty.load_state_dict(state["penalty"])
-        if not np.array_equal(state["mapped"].numpy(), self.mapped):
-            self.kept = state["mapped"].numpy()
+        if state["was mapped"]:
+            self.kept = state["mapped"].cpu().numpy()
             self._map()
-        self.kept = state["kept"].numpy()
+        self.kept = state["kept"].cpu().numpy()
         self._cut()

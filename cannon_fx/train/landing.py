@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cannon_fx.channels import pairs_of
+from cannon_fx.cost import cost
 from cannon_fx.counting import Counter
 from cannon_fx.errors import InfeasibleError
 from cannon_fx.plans import Plan
@@ -30,7 +31,12 @@ Kept = NDArray[np.bool_]
 
 
 def order_of(importance: Floats, price: Floats) -> Floats:
-    """Importance per price, the order in which units are taken; what costs nothing comes first."""
+    """Importance per price, the order in which units are taken; what costs nothing comes first.
+
+    Where nothing costs anything (a chip whose energies are zero), by importance alone.
+    """
+    if not price.any():
+        return importance
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(price > 0, importance / price, math.inf)
 
@@ -44,13 +50,10 @@ def land(
     """
     if costs(kept) <= limit:
         return kept
+    best = best_of_layers(units, order, kept)
     rank = np.where(kept, order, -math.inf)
-    for layer in units.plan.layers:
-        read = units.of_group[layer.name]
-        best = read[rank[read].argmax()]
-        rank[best] = math.inf if kept[best] else -math.inf
-    first = np.argsort(-rank, kind="stable")[: kept.sum()]
-    spent, least = np.cumsum(price[first]), int(np.isposinf(rank).sum())
+    first = np.lexsort((-rank, ~best))[: kept.sum()]
+    spent, least = np.cumsum(price[first]), int(best.sum())
 
     def taken(count: int) -> Kept:
         found = np.zeros_like(kept)
@@ -72,19 +75,28 @@ def land(
             if value >= (1 - SLACK) * limit:
                 break
         scale = value / spent[count - 1] if count and min(spent[count - 1], value) > 0 else 1.0
-    return taken(low) if low >= least or low == len(first) else None
+    return taken(low) if low >= least else None
+
+
+def best_of_layers(units: Units, order: Floats, kept: Kept) -> Kept:
+    """The first of the `kept` units that each layer reads, if there are any."""
+    rank, best = np.where(kept, order, -math.inf), np.zeros_like(kept)
+    for layer in units.plan.layers:
+        read = units.of_group[layer.name]
+        best[read[rank[read].argmax()]] = True
+    return best & kept
 
 
 def fill(order: Floats, found: Kept, given: Kept, costs: Callable[[Kept], float], limit: float) -> Kept:
     """Adds, best first, each of the `given` units that still fits, until next to nothing of the limit is left."""
-    left = np.flatnonzero(given & ~found)
+    left, value = np.flatnonzero(given & ~found), costs(found)
     for unit in left[np.argsort(-order[left], kind="stable")][:TRIES]:
-        if costs(found) >= (1 - SLACK) * limit:
+        if value >= (1 - SLACK) * limit:
             break
         more = found.copy()
         more[unit] = True
-        if costs(more) <= limit:
-            found = more
+        if (with_it := costs(more)) <= limit:
+            found, value = more, with_it
     return found
 
 
@@ -96,26 +108,27 @@ def foreseen(order: Floats, price: Floats, kept: Kept, share: float) -> Kept:
     return found
 
 
-def minimal(units: Units, counter: Counter) -> Kept:
+def minimal(units: Units, counter: Counter, given: Kept) -> Kept:
     """Hardly any: from the last layer backwards, each reads the cheapest unit, or one that a later layer reads."""
     price = unit_prices(units, counter, pairs_of(units.plan.layers, units.plan.full()), "energy")
-    kept = np.zeros(units.count, np.bool_)
+    price, kept = np.where(given, price, math.inf), np.zeros(units.count, np.bool_)
     for layer in reversed(units.plan.layers):
         read = units.of_group[layer.name]
         if not kept[read].any():
             kept[read[price[read].argmin()]] = True
-    return kept
+    return kept & given
 
 
 def check_feasible(plan: Plan, metric: Metric, limit: float) -> None:
     """Raises InfeasibleError, with the value of `minimal`, when that does not meet the limit."""
     counter = Counter.of(plan)
     units = Units.of(plan, counter.channels)
-    pairs = pairs_of(plan.layers, units.keep(minimal(units, counter)))
+    keep = units.keep(minimal(units, counter, units.given(plan.keep())))
+    pairs = pairs_of(plan.layers, {name: mask & plan.keep()[name] for name, mask in keep.items()})
     least = counter.compact(pairs).cost(pairs, 1.0)
     value = measure(metric, least)
     if value > limit:
-        factor = measure(metric, plan.cost()) / value
+        factor = measure(metric, cost(plan, plan.full())) / value
         fixed = least.of(kind="move").energy_pj / least.energy_pj if least.energy_pj else 0.0
         raise InfeasibleError(
             f"the budget of {limit:,.0f} {UNIT[metric]} for {metric} cannot be met: with hardly one channel group "

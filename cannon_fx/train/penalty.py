@@ -81,4 +81,4 @@ class Penalty:
         return {"strength": self.strength, "fading": torch.from_numpy(self.fading)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.fade(state["fading"].numpy(), state["strength"])
+        self.fade(state["fading"].cpu().numpy(), state["strength"])

@@ -28,7 +28,7 @@ def unit_prices(units: Units, counter: Counter, pairs: Pairs, pricing: Pricing) 
         return _energy_pj(units, counter, pairs)
     reading = {"distance": _links, "equal": _one}[pricing]
     tables = {layer.name: reading(counter.plan, layer) for layer in counter.plan.layers}
-    return _of_reads(units, counter, counter.needed(pairs), tables)
+    return _of_reads(units, counter, counter.needed_pairs(pairs), tables)
 
 
 def _of_reads(units: Units, counter: Counter, pairs: Pairs, tables: Mapping[str, Floats]) -> Floats:
@@ -44,7 +44,7 @@ def _of_reads(units: Units, counter: Counter, pairs: Pairs, tables: Mapping[str,
 
 def _energy_pj(units: Units, counter: Counter, pairs: Pairs) -> Floats:
     """The reads' input transfers, and what making the channels took."""
-    needed, left = counter.channels.needed(pairs), counter.needed(pairs)
+    needed, left = counter.channels.needed(pairs), counter.needed_pairs(pairs)
     total = _of_reads(units, counter, left, {name: price.input_pj for name, price in counter.prices.items()})
     read = units.of_channel < units.count
     np.add.at(total, units.of_channel[read], _made_pj(counter, left, needed)[read])

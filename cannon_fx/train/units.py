@@ -42,8 +42,9 @@ class Units:
         first = {layer.name: start for layer, start in zip(plan.layers, starts[:-1], strict=True)}
         size_of = {layer.name: layer.group_size for layer in plan.layers}
         reading = [step for step in channels.steps if isinstance(step, Reading)]
-        group = np.concatenate([first[r.layer.name] + r.channel // size_of[r.layer.name] for r in reading])
-        channel = np.concatenate([step.source for step in reading])
+        none = np.zeros(0, np.int64)  # of a network where nothing is mapped
+        group = np.concatenate([none, *(first[r.layer.name] + r.channel // size_of[r.layer.name] for r in reading)])
+        channel = np.concatenate([none, *(step.source for step in reading)])
         real, size = channel >= 0, starts[-1] + len(channels)
         edges = coo_array((np.ones(real.sum()), (group[real], starts[-1] + channel[real])), (size, size))
         _, label = connected_components(edges, directed=False)
@@ -59,6 +60,10 @@ class Units:
             layer.name: np.broadcast_to(kept[self.of_group[layer.name]], (layer.column_blocks, layer.groups))
             for layer in self.plan.layers
         }
+
+    def given(self, keep: Keep) -> NDArray[np.bool_]:
+        """The units of which these connections hold something."""
+        return self.per_unit({name: mask.any(0).astype(float) for name, mask in keep.items()}) > 0
 
     def per_unit(self, per_group: Mapping[str, Floats]) -> Floats:
         """Sums over the groups of each unit."""

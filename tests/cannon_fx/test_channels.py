@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cannon_fx import plan
@@ -69,6 +70,73 @@ def test_nobody_notices_noise_where_no_channel_is_needed(name: str, share: float
         assert torch.equal(network(image), noisy(image))
     if name != "vit":  # whose layer norms need all channels of the stream
         assert sum(int(mask.sum()) for mask in dead.values()) > 0
+
+
+class Between(nn.Module):
+    """Linear layers of one tile, and between them something that mixes channels, or computes with two values."""
+
+    def __init__(self, between: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.a, self.other, self.b, self.between = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 4), between
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.b(self.between(self.a(x), self.other(x)))
+        return found
+
+
+def grouped(x: Tensor, _: Tensor) -> Tensor:
+    return F.group_norm(x[:, :, None], 2)[:, :, 0]
+
+
+def partly(x: Tensor, y: Tensor) -> Tensor:
+    x[:, :3].mul_(y[:, 5:])
+    return x
+
+
+MIXED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "layer norm": lambda x, _: F.layer_norm(x, (8,)),
+    "group norm": grouped,
+    "softmax": lambda x, _: x.softmax(-1),
+    "cumsum": lambda x, _: x.cumsum(-1),
+    "a computed scale": lambda x, y: F.layer_norm(x, (8,), y[0], y[0]),
+    "a computed bias": lambda x, y: F.linear(x, torch.eye(8), y[0]),
+    "filled": lambda x, y: x + torch.zeros(1, 8).fill_(y[0, 0]),
+    "in place": lambda x, y: x.add_(y),
+    "a part in place": partly,
+    "pieces": lambda x, y: torch.cat([y[:, 4:], x[:, :4]], -1),
+    "a product": lambda x, y: x * y,
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_nobody_notices_noise_whatever_is_between(name: str) -> None:
+    torch.manual_seed(0)
+    network, x = Between(MIXED[name]).eval(), torch.randn(1, 8)
+    found = plan(network, x, chip="demo-32nm", group_size=1)
+    with torch.no_grad():
+        network.b.weight[:, [0, 1, 2, 4, 6]] = 0
+        before, counter = network(x), Counter.of(found)
+        for layer_name, mask in needed(counter, network).items():
+            weight = network.get_submodule(layer_name).weight
+            weight[torch.from_numpy(~mask)] = torch.randn(int((~mask).sum()), 8)
+        assert torch.equal(network(x), before)
+
+
+def test_what_is_written_into_a_buffer_is_needed() -> None:
+    class Remembers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 4)
+            self.register_buffer("state", torch.zeros(1, 8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.b(self.state)
+            self.state.copy_(self.a(x))
+            return out
+
+    network = Remembers()
+    counter = Counter.of(plan(network, torch.randn(1, 8), chip="demo-32nm"))
+    assert needed(counter, network)["a"].all()
 
 
 @pytest.mark.parametrize("name", ["digits", "vgg", "resnet", "densenet", "mobilenet"])

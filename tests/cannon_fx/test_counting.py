@@ -34,7 +34,7 @@ def walked(counter: Counter, network: nn.Module) -> dict[tuple[str, str], Tally[
     """Flits by (kind, layer) and (source, target), weight by weight; the rest is the counter's."""
     bits_of: dict[tuple[str, str], Tally[tuple[int, int]]] = {}
     found = counter.plan
-    needed_pairs = counter.needed(counter.pairs(network))
+    needed_pairs = counter.needed_pairs(counter.pairs(network))
     for layer in found.layers:
         weight = network.get_submodule(layer.name).weight.flatten(1).clone()
         weight[~torch.from_numpy(needed_pairs[layer.name].any(1))] = 0
@@ -112,7 +112,7 @@ def test_a_residual_add_moves_the_channels_that_are_read_behind_it(
 
 
 def _needed(counter: Counter, network: nn.Module, name: str) -> Tensor:
-    return torch.from_numpy(counter.needed(counter.pairs(network))[name].any(1))
+    return torch.from_numpy(counter.needed_pairs(counter.pairs(network))[name].any(1))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -124,7 +124,7 @@ def test_whole_connections_cost_what_the_cost_model_says(network: nn.Module, ima
     counter, priced = Counter.of(applied), cost(applied, applied.keep())
     counted = counter.count(network)
     pairs = counter.pairs(network)
-    if all((counter.needed(pairs)[name] == pairs[name]).all() for name in pairs):
+    if all((counter.needed_pairs(pairs)[name] == pairs[name]).all() for name in pairs):
         assert counted.communication.flits.tolist() == priced.communication.flits.tolist()
         assert counted.energy_pj == priced.energy_pj
         assert counted.latency_cycles == priced.latency_cycles

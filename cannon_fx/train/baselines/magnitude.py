@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from cannon_fx.cost import Cost
 from cannon_fx.counting import Counter
 from cannon_fx.layer import Layer
-from cannon_fx.modules import pattern_of
+from cannon_fx.modules import matrix_of, pattern_of
 from cannon_fx.plans import Plan
 from cannon_fx.train.baselines.descent import Descent
 from cannon_fx.train.budget import Budget, measure
@@ -85,9 +85,8 @@ class MagnitudeControl(Descent):
             self._weight(layer).masked_fill_(~self.left[layer.name], 0)
 
     def _weight(self, layer: Layer) -> Tensor:
-        weight = self.model.get_submodule(layer.name).weight
-        assert isinstance(weight, Tensor)
-        return weight.detach()
+        """As [out, in, …]; a view."""
+        return matrix_of(self.model.get_submodule(layer.name)).detach()
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self.step, "left": self.left}
