@@ -118,7 +118,7 @@ class AppliedPlan(Plan):
     def set_budget(self, budget: str | Budget, steps: int, *, pricing: Pricing = "energy") -> BudgetControl:
         """Starts a descent to `budget` over `steps` optimiser steps.
 
-        `pricing` is what connections are taken to cost; all but "energy" are baselines. Before anything changes, raises
+        `pricing` is what units are taken to cost; all but "energy" are baselines. Before anything changes, raises
         InfeasibleError for a budget that no masks meet or a plan without layers, and RunError for `steps` below 1 or a
         frozen layer.
         """

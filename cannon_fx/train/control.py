@@ -53,7 +53,7 @@ class BudgetControl:
             raise RunError(f"a descent of {steps} steps is none: give at least one optimiser step.")
         if frozen := [name for name, module in modules.items() if not module.weight.requires_grad]:
             raise RunError(
-                f"layer {frozen[0]!r} is frozen (requires_grad is False), so nobody can tell which of its connections "
+                f"layer {frozen[0]!r} is frozen (requires_grad is False), so nobody can tell which of its channels "
                 "matter. Unfreeze it, or leave it out with ignore when you call apply_cannon."
             )
         self._check_whole()
@@ -108,7 +108,7 @@ class BudgetControl:
         for name, module in self.modules.items():
             if hasattr(module.weight, "device_mesh"):  # a DTensor; importing its class takes long
                 raise RunError(
-                    f"layer {name!r} is sharded: every process holds a part of its weight, and no connection's norm or "
+                    f"layer {name!r} is sharded: every process holds a part of its weight, and no unit's "
                     "importance can be told from a part. Use DistributedDataParallel instead of fully_shard."
                 )
 
