@@ -157,7 +157,7 @@ def test_infeasible_budget_names_the_least_value(metric: Metric, chip: str) -> N
         kept = np.zeros_like(case.all)
         kept[list(chosen)] = True
         values.append(case.anew(kept))
-    named = case.anew(minimal(case.units, case.counter))
+    named = case.anew(minimal(case.units, case.counter, case.all))
     assert min(values) <= named <= 1.2 * min(values)
     with pytest.raises(InfeasibleError, match=f"still needs {named:,.0f} "):
         check_feasible(case.plan, metric, named * 0.99)
