@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from cannon_fx import InfeasibleError, MappingError, RunError, apply_cannon, retrain
 from cannon_fx.data import Batches, load_data
+from cannon_fx.hw.chip import Chip
 from cannon_fx.networks import digits_net
 from cannon_fx.train.evaluate import evaluate
 from cannon_fx.train.training import Training
@@ -67,6 +69,38 @@ def test_two_lines_in_ones_own_loop(network: nn.Module, image: Tensor, batches: 
         assert not module.dense or module.pattern.keep.all()
         cut = ~module.pattern.spread(module.pattern.keep)
         assert torch.equal(module.weight[cut], torch.zeros_like(module.weight[cut]))
+
+
+def test_a_second_budget_goes_on_from_the_first(network: nn.Module, image: Tensor, batches: Batch) -> None:
+    """What was cut stays cut, and is not asked for again; the budget is one of the dense network."""
+    plan = apply_cannon(network, image, **CHIP)
+    dense = plan.cost().energy_pj
+    retrain(network, batches, batches, budget="energy/2", epochs=6)
+    first = {name: keep.copy() for name, keep in plan.keep().items()}
+    control = plan.set_budget("energy/5", steps=20)
+    assert control.cost().energy_pj == plan.cost().energy_pj
+    retrain(network, batches, batches, budget="energy/5", epochs=6)
+    assert 0 < plan.cost().energy_pj <= dense / 5
+    for name, keep in plan.keep().items():
+        assert keep.any()
+        assert not (keep & ~first[name]).any()
+
+
+@pytest.mark.parametrize("budget", ["energy/3", "latency/2", "edp/2"])
+def test_a_chip_whose_energies_are_zero(
+    network: nn.Module, image: Tensor, batches: Batch, tmp_path: Path, budget: str
+) -> None:
+    text = Chip.text_of("demo-32nm")
+    nothing = ("router_pj_per_flit", "link_pj_per_bit_mm", "router_leakage_mw", "router_clock_mw", "link_leakage_mw")
+    energy = ["[energy]", 'model = "constants"', *(f"{key} = 0.0" for key in nothing), ""]
+    before, after = text.split("[energy]")[0], text[text.index("[compute]") :]
+    (tmp_path / "zero.toml").write_text(before + "\n".join(energy) + "\n" + after)
+    plan = apply_cannon(network, image, chip=tmp_path / "zero.toml", group_size=2)
+    dense = plan.cost().latency_cycles
+    retrain(network, batches, batches, budget=budget, epochs=4)
+    assert plan.cost().energy_pj == 0
+    if budget == "latency/2":
+        assert 0.3 * dense < plan.cost().latency_cycles <= dense / 2
 
 
 def test_float16_with_a_gradient_scaler(network: nn.Module, image: Tensor, batches: Batch) -> None:
