@@ -1,6 +1,6 @@
 """What does the retraining cost beside plain training? ResNet-18 for CIFAR, batch 128, on siam-32nm.
 
-python benchmarks/overhead.py [--parts time memory updates] [--steps 3] [--out benchmarks/results/overhead.json]
+python benchmarks/overhead.py [--parts memory time updates] [--steps 3] [--out benchmarks/results/overhead.json]
 
 time: plain steps, steps of the descent and of the fine-tuning take turns in one process, in the order that turns round.
 memory: the peak of a process that takes two steps, one process for each; the compiler and its packages count. What is
@@ -49,7 +49,8 @@ Part = Literal["time", "memory", "updates"]
 
 @dataclass(frozen=True)
 class Options:
-    parts: tuple[Part, ...] = ("time", "memory", "updates")
+    parts: tuple[Part, ...] = ("memory", "time", "updates")
+    """memory comes first: a process's peak counts from what its parent had"""
     steps: int = 3
     batch: int = 128
     updates: int = 9
