@@ -160,8 +160,8 @@ def test_phases_do_not_see_each_other(data: st.DataObject, network: Network, mod
 def test_twice_the_traffic_takes_longer(data: st.DataObject, model: Router) -> None:
     source, target, flits = np.array(data.draw(transfers(64))).T
     once, twice = (of_phases(flits * 0, source, target, flits * 4 * many, MESH, model)[0] for many in (1, 2))
-    # Rates count as found when a round changes them by less than SETTLED.
-    assert once <= twice <= (1 + SETTLED) * 2 * once + 1
+    # Rates count as found when a round changes them by less than SETTLED: either may be off by so much.
+    assert once <= twice <= (1 + SETTLED) / (1 - SETTLED) * 2 * once + 1
 
 
 @settings(max_examples=40, deadline=None)
