@@ -131,10 +131,15 @@ class Channels:
         return Needed(channels, rows)
 
 
+def travels(source: Ints, target: Ints) -> NDArray[np.bool_]:
+    """Whether something goes from tile to tile: constants are where they are needed."""
+    return (source != target) & (source != CONSTANT) & (target != CONSTANT)
+
+
 def _adds_up(step: Moving, tile: Ints, move: Move | None) -> bool:
     """Whether the tiles of its channels exchange exactly what the op's move says."""
     source, target = tile[step.source], tile[step.target]
-    apart = (source != target) & (source != CONSTANT) & (target != CONSTANT)
+    apart = travels(source, target)
     counted = _table(source[apart], target[apart], step.elements[apart])
     return counted == (_table(move.source, move.target, move.elements) if move else {})
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from cannon_fx.channels import Channels, Pairs
+from cannon_fx.channels import Channels, Pairs, travels
 from cannon_fx.cost import Cost, Prices, input_transfers, move_transfers, phases_of, prices
 from cannon_fx.hw.arrays import Ints
 from cannon_fx.hw.communication import LatencyModel, communicate
@@ -164,7 +164,7 @@ class Counter:
             return move
         step, tile = self.channels.moves[move.node], self.channels.tile
         source, target = tile[step.source], tile[step.target]
-        goes = rows[move.node] & (source != target) & (source != CONSTANT) & (target != CONSTANT)
+        goes = rows[move.node] & travels(source, target)
         edges = np.stack([step.producer, source, target])[:, goes]
         (producer, source, target), place = np.unique(edges, axis=1, return_inverse=True)
         elements = np.bincount(place.ravel(), step.elements[goes], len(producer)).astype(np.int64)

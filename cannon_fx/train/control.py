@@ -186,11 +186,11 @@ class BudgetControl:
 
     def _cut(self) -> None:
         """Cuts all others, and the column blocks that nobody needs."""
-        needed = self.whole.needed_pairs(self._pairs(self.kept))
+        kept = self._keep(self.kept)
+        needed = self.whole.needed_pairs(pairs_of(self.plan.layers, kept))
         for layer in self.plan.layers:
             blocks = np.logical_or.reduceat(needed[layer.name].any(1), np.arange(layer.column_blocks) * layer.out_block)
-            keep = self._keep(self.kept)[layer.name] & blocks[:, None]
-            self.modules[layer.name].cut(torch.from_numpy(keep))
+            self.modules[layer.name].cut(torch.from_numpy(kept[layer.name] & blocks[:, None]))
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""

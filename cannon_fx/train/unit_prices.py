@@ -8,11 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cannon_fx.channels import Moving, Needed, Pairs, Reading
+from cannon_fx.channels import Moving, Needed, Pairs, Reading, travels
 from cannon_fx.cost import flit_pj
 from cannon_fx.counting import Counter, reads, sends
 from cannon_fx.layer import Layer
-from cannon_fx.passes.home_tensors import CONSTANT
 from cannon_fx.plans import Plan
 from cannon_fx.train.units import Units
 
@@ -83,9 +82,8 @@ def _moved_pj(counter: Counter, step: Moving) -> Floats:
     source, target = counter.channels.tile[step.source], counter.channels.tile[step.target]
     if step.node not in counter.channels.moves:
         return np.zeros(len(source))
-    apart = (source != target) & (source != CONSTANT) & (target != CONSTANT)
     flits = step.elements * counter.plan.chip.precision.activation_bits / counter.plan.chip.noc.flit_bits
-    return np.where(apart, flit_pj(counter.plan, source, target) * flits, 0.0)
+    return np.where(travels(source, target), flit_pj(counter.plan, source, target) * flits, 0.0)
 
 
 def _links(plan: Plan, layer: Layer) -> Floats:
