@@ -16,13 +16,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cannon_fx.kernels import decompositions as decompositions  # registers what exporters look up
+from cannon_fx.kernels import zero
 from cannon_fx.kernels.choice import Choice, choose
 from cannon_fx.kernels.functional import block_sparse_conv2d, block_sparse_linear
 from cannon_fx.kernels.pattern import BlockPattern
-from cannon_fx.kernels.reference import mask_factor, masked_weight
 from cannon_fx.layer import Layer
 
 log = logging.getLogger(__name__)
+
+
+def _factor(mask: Tensor, weight: Tensor) -> Tensor:
+    """To be broadcast over taps, numbers [out, in, 1, 1]: a bool takes twice the time there."""
+    return mask if weight.dim() == 2 else mask.to(weight.dtype).view(*mask.shape, *(1,) * (weight.dim() - 2))
 
 
 def pattern_of(layer: Layer, keep: Tensor | None = None) -> BlockPattern:
@@ -43,7 +48,7 @@ class BlockSparse(nn.Module):
     mask: Tensor
     """The kept weights, bool [out, in]"""
     factor: Tensor
-    """The mask as what masked_weight takes: made once, since a small network's steps would notice"""
+    """The mask, to be multiplied by: made once, since a small network's steps would notice"""
     positions: int
     called: bool
     """False where another module reads the weight, and this one's forward does not run"""
@@ -80,7 +85,7 @@ class BlockSparse(nn.Module):
 
     def _set(self, pattern: BlockPattern) -> None:
         self.pattern, self.mask = pattern, pattern.spread(pattern.keep).to(self.weight.device)
-        self.factor = mask_factor(self.mask, self.matrix(self.weight))
+        self.factor = _factor(self.mask, self.weight)
         self.dense, self.zeroed = bool(pattern.keep.all()), (None, 0)
         self._choose()
 
@@ -109,24 +114,26 @@ class BlockSparse(nn.Module):
         """The view [out, in, ...] of a tensor that lies like the weight, and back."""
         return values
 
-    def effective_weight(self) -> Tensor:
-        """The matrix [out, in, ...] that counts: masked, unless nothing is cut.
+    def dense_weight(self) -> Tensor:
+        """The matrix [out, in, ...] that counts, for forward's dense op alone: its gradient may be written in place.
 
-        For a few rows masking takes longer than the layer. So inference leaves it out while the weight cannot have been
-        written since its cut part became zero: no gradient was made since, and torch counts no new version of it.
+        For a few rows masking takes longer than the layer. So it is left out where nothing is cut; where zeros in place
+        do as well; and in inference while the weight cannot have been written since its cut part became zero, for no
+        gradient was made since, and torch counts no new version of it.
         """
+        weight, matrix = self.weight, self.matrix(self.weight)
         if self.dense:
-            return self.matrix(self.weight)
+            return matrix
         if torch.is_grad_enabled():
             self.zeroed = None, 0  # an optimiser may follow, and fused ones count no versions
-        elif not torch.compiler.is_compiling():
-            weight, version = self.zeroed
-            if self.weight is weight and self.weight._version == version:
-                return self.matrix(self.weight)
-        return masked_weight(self.matrix(self.weight), self.factor)
+        elif not torch.compiler.is_compiling() and self.zeroed[0] is weight and self.zeroed[1] == weight._version:
+            return matrix
+        if not zero.in_place(weight):
+            return matrix * self.factor
+        return zero.kept(matrix, self.pattern)
 
     def _masked_gradient(self, gradient: Tensor) -> Tensor:
-        return gradient if self.dense else self.matrix(masked_weight(self.matrix(gradient), self.factor))
+        return gradient if self.dense else self.matrix(self.matrix(gradient) * self.factor)
 
     @torch.no_grad()
     def cut(self, keep: Tensor) -> None:
@@ -139,8 +146,13 @@ class BlockSparse(nn.Module):
     def zero_cut_(self) -> None:
         """Put back to zero what an optimiser's momentum has moved away from it."""
         if not self.dense:
-            self.matrix(self.weight).masked_fill_(~self.mask.view(*self.mask.shape, *(1,) * (self.weight.dim() - 2)), 0)
+            matrix = self.matrix(self.weight)
+            if zero.in_place(self.weight):
+                zero.zero_cut_(matrix, self.pattern)
+            else:
+                matrix.masked_fill_(~self.mask.view(*self.mask.shape, *(1,) * (matrix.dim() - 2)), 0)
             if not self.weight.is_inference():  # which counts no versions
+                torch.autograd.graph.increment_version(self.weight)
                 self.zeroed = self.weight, self.weight._version
 
 
@@ -150,7 +162,7 @@ class BlockSparseLinear(BlockSparse, nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         if self.choice.sparse:
             return block_sparse_linear(input, self.weight, self.pattern, self.bias)
-        return F.linear(input, self.effective_weight(), self.bias)
+        return F.linear(input, self.dense_weight(), self.bias)
 
 
 class BlockSparseConv2d(BlockSparse, nn.Conv2d):
@@ -160,7 +172,7 @@ class BlockSparseConv2d(BlockSparse, nn.Conv2d):
         if self.choice.sparse:
             return self._sparse(input)
         # nn.Conv2d's own second half, which also knows the padding modes.
-        return self._conv_forward(input, self.effective_weight(), self.bias)
+        return self._conv_forward(input, self.dense_weight(), self.bias)
 
     def _sparse(self, input: Tensor) -> Tensor:
         left, right, top, bottom = self._reversed_padding_repeated_twice
@@ -197,7 +209,7 @@ class BlockSparseTransposed(BlockSparse):
             return block_sparse_linear(input, self.matrix(self.weight), self.pattern, self.bias)
         if self.dense:
             return super().forward(input)  # the layer class's own
-        return F.linear(input, self.effective_weight(), self.bias)
+        return F.linear(input, self.dense_weight(), self.bias)
 
 
 TWIN: dict[type[nn.Module], type[BlockSparse]] = {

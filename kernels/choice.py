@@ -1,8 +1,8 @@
 """Dense or sparse: whether a layer's block-sparse kernels would be faster than torch's dense op.
 
 A kernel whose time per kept weight is 1 / b of the dense op's wins below density b, the break-even density of its block
-shape. Those here are measured (docs/kernels.md: where and how), forward and backward together, of several sizes and
-batches nearly the smallest, so that a wrong choice costs little.
+shape. Those here are measured (docs/kernels.md: where and how), of layers alone and in whole networks; of a linear
+layer nearly the smallest, that of one row forward, so that a wrong choice costs little.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from . import dispatch
 from .pattern import BlockPattern
 
 BREAK_EVEN = {
-    (torch.float32, False): {64 * 64: 1.0, 32 * 32: 0.95, 16 * 16: 0.8, 8 * 8: 0.3},
+    (torch.float32, False): {64 * 64: 0.9, 32 * 32: 0.86, 16 * 16: 0.73, 8 * 8: 0.28},
     (torch.float32, True): {64 * 64: 0.8, 32 * 32: 0.72, 16 * 16: 0.55, 8 * 8: 0.18},
     (torch.bfloat16, False): {64 * 64: 0.75, 32 * 32: 0.65, 16 * 16: 0.45, 8 * 8: 0.1},
     (torch.bfloat16, True): {64 * 64: 0.75, 32 * 32: 0.56, 16 * 16: 0.3, 8 * 8: 0.1},
@@ -24,13 +24,12 @@ BREAK_EVEN = {
 -> break-even density of CPU kernels"""
 UNMEASURED = 0.4
 """On a GPU. No GPU was at hand; published block-sparse kernels break even between 0.4 and 1 with large blocks."""
-CALL_US = 60
-"""What a call costs beyond F.linear's or F.conv2d's, its gradient included, microseconds"""
-MASK_US = 2e-4
-"""What masking a weight and its gradient costs the dense op in training, microseconds per element: in a cache; in
-memory twenty times as much"""
+CALL_US = 30
+"""What a call costs beyond F.linear's or F.conv2d's, microseconds"""
 MACS_PER_US = 80_000
 """Dense multiply-accumulates: two cores with AVX-512. A faster machine makes the choice for sparse later."""
+BYTES_PER_US = 30_000
+"""Of a weight, from memory or a shared cache: what a linear layer takes for one sample"""
 
 
 class Choice(NamedTuple):
@@ -49,8 +48,9 @@ def choose(pattern: BlockPattern, taps: int, macs: int, device: torch.device, dt
     block = f"blocks of {pattern.out_block} x {pattern.group_size}"
     if pattern.density >= break_even:
         return Choice(False, f"dense: density {pattern.density:.2f}, {block} win below {break_even:.2f} on {kernels}")
-    masked_us = MASK_US * pattern.out_channels * pattern.in_channels
-    saved_us = macs / MACS_PER_US * (1 - pattern.density / break_even) + masked_us
+    weight_bytes = dtype.itemsize * taps * pattern.out_channels * pattern.in_channels
+    dense_us = max(macs / MACS_PER_US, weight_bytes / BYTES_PER_US)
+    saved_us = dense_us * (1 - pattern.density / break_even)
     if device.type == "cpu" and saved_us < CALL_US:
         return Choice(False, f"dense: the layer is small, sparsity would save {saved_us:.0f} us of a sample")
     if not dispatch.fast(device, dtype):

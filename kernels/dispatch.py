@@ -84,3 +84,16 @@ def _built() -> bool:
         log.warning("block-sparse layers run in plain torch, more slowly: no compiled kernels, since %s.", error)
         return False
     return True
+
+
+@functools.cache
+def zeros_in_place() -> bool:
+    """Whether this machine's CPU has the ops of zero.cpp. Builds them at the first call."""
+    from .cpu import build
+
+    try:
+        torch.ops.load_library(build.library("zero.cpp"))
+    except (build.BuildError, OSError) as error:
+        log.warning("what is cut is masked out of place, more slowly: no compiled ops, since %s.", error)
+        return False
+    return True

@@ -15,15 +15,8 @@ from .pattern import BlockPattern
 
 
 def masked_weight(weight: Tensor, mask: Tensor) -> Tensor:
-    """`weight` [out, in, *taps] with zeros where `mask`, bool [out, in] or what mask_factor made of it, is False."""
-    return torch.where(mask, weight, 0.0) if weight.dim() == 2 else weight * mask_factor(mask, weight)
-
-
-def mask_factor(mask: Tensor, weight: Tensor) -> Tensor:
-    """To be broadcast over taps a mask becomes numbers, [out, in, *1]: there torch.where takes twice the time of *."""
-    if weight.dim() == 2:
-        return mask
-    return mask.to(weight.dtype).view(*mask.shape[:2], *(1,) * (weight.dim() - 2))
+    """`weight` [out, in, *taps] with zeros where `mask`, bool [out, in], is False."""
+    return torch.where(mask.view(*mask.shape, *(1,) * (weight.dim() - 2)), weight, 0.0)
 
 
 def dense_weight(weight: Tensor, pattern: BlockPattern, packed: bool) -> Tensor:

@@ -58,7 +58,7 @@ class Problem(ctypes.Structure):
 def library() -> ctypes.CDLL:
     """The kernels, compiled if need be. Raises BuildError."""
     try:
-        loaded = ctypes.CDLL(str(build.library()))
+        loaded = ctypes.CDLL(str(build.library("block_sparse.cpp")))
     except OSError as error:
         raise build.BuildError(f"the library does not load: {error}") from None
     pointer, integer = ctypes.c_void_p, ctypes.c_int64

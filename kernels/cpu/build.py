@@ -25,8 +25,11 @@ class BuildError(RuntimeError):
     """The kernels cannot be built here; the text says why."""
 
 
-def library() -> Path:
-    """The compiled kernels, from the cache ($TORCH_EXTENSIONS_DIR) where they are in it. Raises BuildError."""
+def library(source: str) -> Path:
+    """What a .cpp file of this folder compiles to, from the cache ($TORCH_EXTENSIONS_DIR) if it is there already.
+
+    Raises BuildError.
+    """
     isa = torch.backends.cpu.get_cpu_capability()
     if platform.system() != "Linux" or isa not in ISA:
         raise BuildError(f"they need Linux and AVX2 or AVX-512, this is {platform.system()} and {isa}")
@@ -39,14 +42,14 @@ def library() -> Path:
         *ISA[isa],
         *(f"-DCPU_CAPABILITY={isa}", f"-DCPU_CAPABILITY_{isa}"),
         *(f"-I{path}" for path in cpp_extension.include_paths()),
-        str(FOLDER / "block_sparse.cpp"),
+        str(FOLDER / source),
         *(f"-L{library_path}", f"-Wl,-rpath,{library_path}", "-ltorch_cpu", "-lc10"),
     ]
     digest = hashlib.sha256(repr([torch.__version__, command]).encode())
     for source in sorted((*FOLDER.glob("*.h"), *FOLDER.glob("*.cpp"))):
         digest.update(source.read_bytes())
     cache = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or cpp_extension.get_default_build_root())
-    made = cache / f"cannon_fx_{digest.hexdigest()[:16]}.so"
+    made = cache / f"cannon_fx_{Path(source).stem}_{digest.hexdigest()[:16]}.so"
     if not made.exists():
         _compile(command, made)
     return made

@@ -108,16 +108,16 @@ def test_inference_masks_again_once_the_weight_was_written(network: nn.Module, i
     for write in writes:
         module.zero_cut_()
         with torch.inference_mode():
-            assert module.effective_weight() is module.weight
+            assert module.dense_weight() is module.weight
         with torch.no_grad():
             write()
-            assert torch.equal(module.effective_weight(), module.weight * module.mask)
+            assert torch.equal(module.dense_weight(), module.weight * module.mask)
         assert torch.equal(copy.deepcopy(module)(x), module(x))
-        assert module.effective_weight() is not module.weight, "gradients are masked"
+        assert module.dense_weight() is not module.weight, "gradients are masked"
     with torch.inference_mode():
         module.zero_cut_()
         module.weight.add_(1)
-        assert torch.equal(module.effective_weight(), module.weight * module.mask)
+        assert torch.equal(module.dense_weight(), module.weight * module.mask)
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
@@ -135,7 +135,7 @@ def test_inference_masks_again_after_fused_optimisers(
     optimizer([module.weight], lr=0.1, fused=True).step()  # counts no version
     assert module.weight[~module.mask].all()
     with torch.no_grad():
-        assert torch.equal(module.effective_weight(), module.weight * module.mask)
+        assert torch.equal(module.dense_weight(), module.weight * module.mask)
 
 
 def test_copies_are_independent(network: nn.Module, image: Tensor) -> None:
@@ -308,7 +308,7 @@ def test_a_copy_masks_again_once_its_weight_was_written(network: nn.Module, imag
         twin = copy.deepcopy(module)
         while twin.weight._version < module.weight._version:
             twin.weight.add_(1)
-        assert not twin.effective_weight().any()
+        assert not twin.dense_weight().any()
 
 
 @pytest.mark.parametrize("model", [nn.Linear(16, 12), nn.Conv2d(16, 12, 1)])

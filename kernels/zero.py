@@ -1,0 +1,43 @@
+"""What is cut of a weight on a CPU, as zeros written in place: into the weight itself, and into its gradient.
+
+Masking into a new tensor reads all of it and writes all of it, into fresh pages, twice a step. Where a layer is
+computed densely, nothing else tells it from a dense one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+from . import dispatch
+from .pattern import BlockPattern
+
+
+def in_place(values: Tensor) -> bool:
+    """Whether kept and zero_cut_ may be called: on a CPU with a compiler, and no tracer's or transform's stand-in."""
+    return (
+        type(values) in (Tensor, nn.Parameter)
+        and values.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and not torch._C._are_functorch_transforms_active()
+        and not is_in_torch_dispatch_mode()
+        and dispatch.zeros_in_place()
+    )
+
+
+def zero_cut_(values: Tensor, pattern: BlockPattern) -> None:
+    """Zeros where `pattern` cuts `values` [out, in, *taps] in dense storage, of any dtype and strides.
+
+    torch counts no new version of them.
+    """
+    torch.ops.cannon.zero_cut_(values.detach(), pattern.keep, pattern.out_block, pattern.group_size)
+
+
+def kept(weight: Tensor, pattern: BlockPattern) -> Tensor:
+    """`weight` [out, in, *taps], which becomes zero where it is cut, and so does its gradient.
+
+    For one reader whose gradient is a new tensor, as F.linear's and F.conv2d's are: it is written in place.
+    """
+    return torch.ops.cannon.kept(weight, pattern.keep, pattern.out_block, pattern.group_size)
