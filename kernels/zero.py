@@ -20,7 +20,7 @@ def in_place(values: Tensor) -> bool:
         type(values) in (Tensor, nn.Parameter)
         and values.device.type == "cpu"
         and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()
+        and torch._C._get_tracing_state() is None
         and not torch._C._are_functorch_transforms_active()
         and not is_in_torch_dispatch_mode()
         and dispatch.zeros_in_place()

@@ -46,8 +46,8 @@ def library(source: str) -> Path:
         *(f"-L{library_path}", f"-Wl,-rpath,{library_path}", "-ltorch_cpu", "-lc10"),
     ]
     digest = hashlib.sha256(repr([torch.__version__, command]).encode())
-    for source in sorted((*FOLDER.glob("*.h"), *FOLDER.glob("*.cpp"))):
-        digest.update(source.read_bytes())
+    for file in sorted((*FOLDER.glob("*.h"), *FOLDER.glob("*.cpp"))):
+        digest.update(file.read_bytes())
     cache = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or cpp_extension.get_default_build_root())
     made = cache / f"cannon_fx_{Path(source).stem}_{digest.hexdigest()[:16]}.so"
     if not made.exists():
