@@ -19,10 +19,13 @@ from cannon_fx.kernels import decompositions as decompositions  # registers what
 from cannon_fx.kernels import zero
 from cannon_fx.kernels.choice import Choice, choose
 from cannon_fx.kernels.functional import block_sparse_conv2d, block_sparse_linear
+from cannon_fx.kernels.narrow import Columns, take
 from cannon_fx.kernels.pattern import BlockPattern
 from cannon_fx.layer import Layer
 
 log = logging.getLogger(__name__)
+
+DENSE = Choice(False, "dense: a small batch")
 
 
 def _factor(mask: Tensor, weight: Tensor) -> Tensor:
@@ -55,6 +58,10 @@ class BlockSparse(nn.Module):
     choice: Choice
     zeroed: tuple[Tensor | None, int]
     """The weight, and the version of it, in which everything cut was set to zero"""
+    columns: Columns
+    """The input channels that are read, where the choice is narrow"""
+    taken: tuple[Tensor | None, int, Tensor | None]
+    """Those of the weight, for inference, with the weight and the version of it that they were taken from"""
     hooked: tuple[Tensor | None]
     """The weight whose gradient is masked by a hook, where forward cannot do it"""
     weight: Tensor  # the layer class's own parameter
@@ -74,7 +81,7 @@ class BlockSparse(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """For copies and pickles, which bring neither a tensor's hooks nor its version."""
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self.zeroed, self.hooked = (None, 0), (None,)
+        self.zeroed, self.taken, self.hooked = (None, 0), (None, 0, None), (None,)
         self._hook()
 
     def _hook(self) -> None:
@@ -86,7 +93,7 @@ class BlockSparse(nn.Module):
     def _set(self, pattern: BlockPattern) -> None:
         self.pattern, self.mask = pattern, pattern.spread(pattern.keep).to(self.weight.device)
         self.factor = _factor(self.mask, self.weight)
-        self.dense, self.zeroed = bool(pattern.keep.all()), (None, 0)
+        self.dense, self.zeroed, self.taken = bool(pattern.keep.all()), (None, 0), (None, 0, None)
         self._choose()
 
     def _choose(self) -> None:
@@ -95,9 +102,12 @@ class BlockSparse(nn.Module):
             return
         weight = self.weight
         taps, macs = math.prod(weight.shape[2:]), weight.numel() * self.positions
-        self.choice = choose(self.pattern, taps, macs, weight.device, weight.dtype)
+        self.choice = choose(self.pattern, taps, macs, weight.device, weight.dtype, narrow=True)
+        # Made here, not while a compiler traces.
         if self.choice.sparse:
-            self.pattern.lists(self.weight.device)  # made here, not while a compiler traces
+            self.pattern.lists(weight.device)
+        if self.choice.narrow:
+            self.columns = Columns.of(self.pattern, weight.device)
         log.debug("%s: %s", type(self).__name__, self.choice.why)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
@@ -106,6 +116,14 @@ class BlockSparse(nn.Module):
         self._choose()
         self._hook()
         return self
+
+    def choice_for(self, input: Tensor) -> Choice:
+        """The choice; dense for a batch that is too small for it, or of which a compiler leaves the size open."""
+        least = self.choice.samples
+        if least == 1:
+            return self.choice
+        single = input.dim() < self.weight.dim()
+        return DENSE if single or torch.compiler.is_compiling() or len(input) < least else self.choice
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, {self.choice.why}"
@@ -131,6 +149,27 @@ class BlockSparse(nn.Module):
         if not zero.in_place(weight):
             return matrix * self.factor
         return zero.kept(matrix, self.pattern)
+
+    def operands(self, input: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+        """The input, whose dimension `dim` is the channels, and the matrix [out, in, ...], as forward's dense op takes
+        them: both narrow if that is chosen."""
+        if not self.choice_for(input).narrow:
+            return input, self.dense_weight()
+        return take(input, self.columns, dim), self._narrow_weight()
+
+    def _narrow_weight(self) -> Tensor:
+        """The columns of the weight that are read; in inference taken once, as long as torch counts no new version."""
+        compiling, training = torch.compiler.is_compiling(), torch.is_grad_enabled()
+        if training:
+            self.taken = None, 0, None
+        elif not compiling:
+            weight, version, matrix = self.taken
+            if weight is self.weight and version == self.weight._version and matrix is not None:
+                return matrix
+        matrix = take(self.matrix(self.weight) if self.columns.whole else self.dense_weight(), self.columns, 1)
+        if not (compiling or training or self.weight.is_inference()):
+            self.taken = self.weight, self.weight._version, matrix
+        return matrix
 
     def _masked_gradient(self, gradient: Tensor) -> Tensor:
         return gradient if self.dense else self.matrix(self.matrix(gradient) * self.factor)
@@ -160,19 +199,19 @@ class BlockSparseLinear(BlockSparse, nn.Linear):
     """nn.Linear with cut connections."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.choice.sparse:
+        if self.choice_for(input).sparse:
             return block_sparse_linear(input, self.weight, self.pattern, self.bias)
-        return F.linear(input, self.dense_weight(), self.bias)
+        return F.linear(*self.operands(input, -1), self.bias)
 
 
 class BlockSparseConv2d(BlockSparse, nn.Conv2d):
     """nn.Conv2d (groups = 1) with cut connections."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.choice.sparse:
+        if self.choice_for(input).sparse:
             return self._sparse(input)
         # nn.Conv2d's own second half, which also knows the padding modes.
-        return self._conv_forward(input, self.dense_weight(), self.bias)
+        return self._conv_forward(*self.operands(input, -3), self.bias)
 
     def _sparse(self, input: Tensor) -> Tensor:
         left, right, top, bottom = self._reversed_padding_repeated_twice
@@ -205,11 +244,11 @@ class BlockSparseTransposed(BlockSparse):
         return values.t()
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.choice.sparse:
+        if self.choice_for(input).sparse:
             return block_sparse_linear(input, self.matrix(self.weight), self.pattern, self.bias)
         if self.dense:
             return super().forward(input)  # the layer class's own
-        return F.linear(input, self.dense_weight(), self.bias)
+        return F.linear(*self.operands(input, -1), self.bias)
 
 
 TWIN: dict[type[nn.Module], type[BlockSparse]] = {

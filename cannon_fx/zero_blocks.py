@@ -134,6 +134,8 @@ def _choose(node: Node, weight: Tensor) -> Decision:
     choice = choose(pattern, taps, macs, weight.device, weight.dtype)
     if not choice.sparse:
         return Decision(node, name, choice.why, zeros=True)
+    if choice.samples > 1:
+        return Decision(node, name, "dense: the layer is small", zeros=True)
     if positions * (1 - pattern.density) < CHECK_POSITIONS:
         why = f"dense: at {positions} positions, looking at the zeros before every run costs what they save"
         return Decision(node, name, why, zeros=True)

@@ -1,4 +1,4 @@
-"""Dense or sparse: whether a layer's block-sparse kernels would be faster than torch's dense op.
+"""Dense, narrow or sparse: whether a layer's block-sparse kernels would be faster than torch's dense op.
 
 A kernel whose time per kept weight is 1 / b of the dense op's wins below density b, the break-even density of its block
 shape. Those here are measured (docs/kernels.md: where and how), of layers alone and in whole networks; of a linear
@@ -7,6 +7,7 @@ layer nearly the smallest, that of one row forward, so that a wrong choice costs
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -37,25 +38,45 @@ class Choice(NamedTuple):
 
     sparse: bool
     why: str
+    narrow: bool = False
+    """The dense op, on those input channels alone of which any weight is kept"""
+    samples: int = 1
+    """In a batch of fewer a call costs more than it saves"""
 
 
-def choose(pattern: BlockPattern, taps: int, macs: int, device: torch.device, dtype: torch.dtype) -> Choice:
+def choose(
+    pattern: BlockPattern, taps: int, macs: int, device: torch.device, dtype: torch.dtype, narrow: bool = False
+) -> Choice:
     """For a layer with a window of so many taps (1: linear) and `macs` multiply-accumulates in its dense form, for one
-    sample."""
+    sample. `narrow`: that may be chosen too."""
     if pattern.nnz == pattern.keep.numel():
         return Choice(False, "dense: nothing is cut")
+    weights = taps * pattern.out_channels * pattern.in_channels
+    products_us, fetch_us = macs / MACS_PER_US, dtype.itemsize * weights / BYTES_PER_US
+    share, choice = _sparse(pattern, taps, device, dtype)
+    live = int(pattern.live.sum())
+    if narrow and device.type == "cpu" and live:
+        gather_us = 2 * dtype.itemsize * live * macs / weights / BYTES_PER_US  # of the input, at stride 1
+        narrow_share = 1 - live / pattern.in_channels - gather_us / products_us
+        if narrow_share > share:
+            share = narrow_share
+            choice = Choice(False, f"narrow: dense on {live} of {pattern.in_channels} input channels", narrow=True)
+    if share == 0 or device.type != "cpu" or max(products_us, fetch_us) * share >= CALL_US:
+        return choice
+    samples = math.ceil(CALL_US / (products_us * share))
+    return choice._replace(why=f"{choice.why}, in batches of {samples} and more", samples=samples)
+
+
+def _sparse(pattern: BlockPattern, taps: int, device: torch.device, dtype: torch.dtype) -> tuple[float, Choice]:
+    """Which share of the dense op's time the sparse kernels save; 0 and dense if none."""
     break_even, kernels = _break_even(pattern, taps, device, dtype)
-    block = f"blocks of {pattern.out_block} x {pattern.group_size}"
+    why = f"density {pattern.density:.2f}, blocks of {pattern.out_block} x {pattern.group_size} "
+    why += f"win below {break_even:.2f} on {kernels}"
     if pattern.density >= break_even:
-        return Choice(False, f"dense: density {pattern.density:.2f}, {block} win below {break_even:.2f} on {kernels}")
-    weight_bytes = dtype.itemsize * taps * pattern.out_channels * pattern.in_channels
-    dense_us = max(macs / MACS_PER_US, weight_bytes / BYTES_PER_US)
-    saved_us = dense_us * (1 - pattern.density / break_even)
-    if device.type == "cpu" and saved_us < CALL_US:
-        return Choice(False, f"dense: the layer is small, sparsity would save {saved_us:.0f} us of a sample")
+        return 0, Choice(False, f"dense: {why}")
     if not dispatch.fast(device, dtype):
-        return Choice(False, "dense: no compiled kernels on this machine")
-    return Choice(True, f"sparse: density {pattern.density:.2f}, {block} win below {break_even:.2f} on {kernels}")
+        return 0, Choice(False, "dense: no compiled kernels on this machine")
+    return 1 - pattern.density / break_even, Choice(True, f"sparse: {why}")
 
 
 def _break_even(pattern: BlockPattern, taps: int, device: torch.device, dtype: torch.dtype) -> tuple[float, str]:

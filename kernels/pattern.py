@@ -79,6 +79,11 @@ class BlockPattern:
         """Kept blocks over all blocks."""
         return self.nnz / self.keep.numel()
 
+    @property
+    def live(self) -> Tensor:
+        """bool [in_channels]: whether any weight of an input channel is kept."""
+        return self.keep.any(0).repeat_interleave(self.group_size)[: self.in_channels]
+
     def lists(self, device: torch.device) -> BlockLists:
         """The index lists on `device`; copied there once."""
         if device not in self._lists:

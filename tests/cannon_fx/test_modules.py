@@ -8,15 +8,18 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple, Self
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cannon_fx import apply_cannon, load
 from cannon_fx.kernels import dispatch
 from cannon_fx.kernels.choice import Choice
-from cannon_fx.modules import BlockSparseConv2d, BlockSparseLinear
+from cannon_fx.kernels.narrow import Columns
+from cannon_fx.modules import BlockSparse, BlockSparseConv2d, BlockSparseLinear
 
 CHIP = {"chip": "demo-32nm", "group_size": 2}
 
@@ -204,19 +207,6 @@ def test_a_large_layer_chooses_its_kernel_and_trains_the_same(monkeypatch: pytes
     assert not results[0][1][~module.mask].any()
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_a_sparse_convolution_keeps_its_inputs_layout(layout: torch.memory_format) -> None:
-    model = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1))
-    x = torch.randn(2, 8, 6, 6).contiguous(memory_format=layout)
-    expected = model(x)
-    module = apply_cannon(model, x, chip="demo-32nm", group_size=4).modules["0"]
-    module.choice = Choice(True, "to test it")
-    module.pattern.lists(x.device)
-    found = model(x)
-    assert found.stride() == expected.stride()
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-
-
 class Conv1D(nn.Module):
     """A linear layer with its weight as [in, out], as GPT-2 has it in transformers."""
 
@@ -229,6 +219,105 @@ class Conv1D(nn.Module):
 
 
 Conv1D.__module__, Conv1D.__qualname__ = "transformers.pytorch_utils", "Conv1D"
+
+
+class Narrow(NamedTuple):
+    """A layer of which whole input channels are cut, and what it computed before it was told so."""
+
+    module: BlockSparse
+    x: Tensor
+
+    @classmethod
+    def of(cls, layer: nn.Module, shape: tuple[int, ...], cut_more: bool) -> Self:
+        x = torch.randn(shape, dtype=torch.float64)
+        module = apply_cannon(nn.Sequential(layer.double()), x, chip="demo-32nm", group_size=1).modules["0"]
+        keep = (torch.arange(module.pattern.shape[1]) % 3 == 0).repeat(module.pattern.shape[0], 1)
+        keep[0, 0] &= not cut_more
+        module.cut(keep)
+        module.choice = Choice(False, "to test it")
+        return cls(module, x)
+
+    def results(self) -> list[Tensor]:
+        """Output, and gradients of weight, bias and input."""
+        x = self.x.clone().requires_grad_()
+        y = self.module(x)
+        return [y, *torch.autograd.grad(y.sin().sum(), (*self.module.parameters(), x))]
+
+    def choose(self) -> None:
+        self.module.choice = Choice(False, "to test it", narrow=True)
+        self.module.columns = Columns.of(self.module.pattern, self.x.device)
+
+
+@pytest.mark.parametrize("cut_more", [False, True])
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Linear(13, 20), (2, 3, 13)),
+        (Conv1D(20, 13), (2, 3, 13)),
+        (nn.Conv2d(13, 20, 3, padding=1), (2, 13, 6, 5)),
+        (nn.Conv2d(13, 20, (1, 3), stride=2, padding="valid", bias=False), (2, 13, 6, 5)),
+        (nn.Conv2d(13, 20, 3, padding=2, padding_mode="reflect"), (2, 13, 6, 5)),
+    ],
+)
+def test_a_narrow_layer_computes_and_trains_the_same(
+    layer: nn.Module, shape: tuple[int, ...], cut_more: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("transformers", Conv1D.__module__):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setattr(sys.modules[Conv1D.__module__], "Conv1D", Conv1D, raising=False)
+    torch._dynamo.reset()
+    case = Narrow.of(copy.deepcopy(layer), shape, cut_more)
+    expected = case.results()
+    case.choose()
+    assert case.module.columns.whole is not cut_more
+    for found, right in zip(case.results(), expected, strict=True):
+        torch.testing.assert_close(found, right)
+    twin, exported = copy.deepcopy(case.module), torch.export.export(case.module, (case.x,)).module()
+    compiled = torch.compile(case.module, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        for run in (case.module, case.module, twin, exported, compiled):
+            torch.testing.assert_close(run(case.x), expected[0])
+    torch.testing.assert_close(compiled(case.x), expected[0])
+
+
+@pytest.mark.parametrize("cut_more", [False, True])
+def test_narrow_inference_takes_the_weight_again_once_it_was_written(cut_more: bool) -> None:
+    case = Narrow.of(nn.Linear(13, 20), (3, 13), cut_more)
+    case.choose()
+    module = case.module
+
+    def step() -> None:
+        with torch.enable_grad():
+            module(case.x).sum().backward()
+        torch.optim.SGD([module.weight], lr=0.1, fused=True).step()  # counts no version
+
+    writes: list[Callable[[], object]] = [
+        lambda: module.weight.add_(1),
+        lambda: module.load_state_dict({name: t + 1 for name, t in module.state_dict().items()}),
+        lambda: module.register_parameter("weight", nn.Parameter(module.weight + 1)),
+        step,
+    ]
+    with torch.no_grad():
+        for write in writes:
+            assert module._narrow_weight() is module._narrow_weight()
+            write()
+            right = F.linear(case.x, module.weight * module.mask, module.bias)
+            torch.testing.assert_close(module(case.x), right)
+    with torch.inference_mode():
+        torch.testing.assert_close(module(case.x), right)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_sparse_convolution_keeps_its_inputs_layout(layout: torch.memory_format) -> None:
+    model = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1))
+    x = torch.randn(2, 8, 6, 6).contiguous(memory_format=layout)
+    expected = model(x)
+    module = apply_cannon(model, x, chip="demo-32nm", group_size=4).modules["0"]
+    module.choice = Choice(True, "to test it")
+    module.pattern.lists(x.device)
+    found = model(x)
+    assert found.stride() == expected.stride()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 class Reader(nn.Module):

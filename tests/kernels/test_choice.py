@@ -31,12 +31,44 @@ def test_sparse_where_it_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         (choose(pattern(0.35, 8, 8), 1, LARGE, CPU, torch.float32), "win below 0.28"),
         (choose(pattern(0.35, 8, 8), 9, LARGE, CPU, torch.float32), "win below 0.18"),
         (choose(pattern(0.05, 1, 64), 1, LARGE, CPU, torch.float32), "win below 0.00"),
-        (choose(pattern(0.25, 16, 16), 1, 10**5, CPU, torch.float32), "small"),
         (choose(pattern(0.25), 1, LARGE, CPU, torch.float64), "win below 0.00"),
         (choose(pattern(0.25), 1, LARGE, CPU, torch.float16), "win below 0.00"),
     ]:
         assert not dense.sparse
         assert why in dense.why
+
+
+def test_a_small_layer_needs_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "compiled", lambda dtype: True)
+    macs = 400 * 16 * 16 * 4
+    one, more = (choose(pattern(0.25, 16, 16), 1, n * macs, CPU, torch.float32) for n in (1, 10))
+    assert one.sparse
+    assert one.samples == pytest.approx(10 * more.samples, abs=10)
+    assert one.why.endswith(f", in batches of {one.samples} and more")
+    assert choose(pattern(0.25, 16, 16), 1, one.samples * macs, CPU, torch.float32).samples == 1
+
+
+def test_narrow_where_whole_channels_are_cut_and_it_saves_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "compiled", lambda dtype: True)
+
+    def columns(live: int, group_size: int) -> BlockPattern:
+        keep = torch.zeros(20, 20, dtype=torch.bool)
+        keep[:, :live] = True
+        return BlockPattern(keep, 20 * 64, 20 * group_size, 64, group_size)
+
+    for dtype in (torch.float32, torch.bfloat16, torch.float64):
+        choice = choose(columns(8, 1), 9, LARGE, CPU, dtype, narrow=True)
+        assert choice.narrow
+        assert not choice.sparse
+        assert choice.why == "narrow: dense on 8 of 20 input channels"
+    for other in (
+        choose(columns(8, 1), 9, LARGE, CPU, torch.float32),  # nobody asked
+        choose(columns(0, 1), 9, LARGE, CPU, torch.float32, narrow=True),
+        choose(columns(20, 1), 9, LARGE, CPU, torch.float32, narrow=True),
+        choose(columns(8, 1), 9, LARGE, torch.device("cuda"), torch.float32, narrow=True),  # unmeasured
+        choose(pattern(0.25), 9, LARGE, CPU, torch.float32, narrow=True),  # saves less than the kernels
+    ):
+        assert not other.narrow
 
 
 def test_dense_without_a_compiler_or_triton(monkeypatch: pytest.MonkeyPatch) -> None:

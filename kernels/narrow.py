@@ -1,0 +1,74 @@
+"""A layer of which whole input channels are cut: the dense op on the others. Any dtype and block.
+
+What takes time besides is gathering those channels of the input. So gathers read and write memory in its order, and
+their gradients are gathers too: index_select's own adds up channel by channel.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+from .pattern import BlockPattern
+
+
+class Columns(NamedTuple):
+    """The input channels of which any weight is kept."""
+
+    live: Tensor
+    """[L]: those, in order"""
+    place: Tensor
+    """[in]: where each is among them; L for the others"""
+    whole: bool
+    """Whether all of their weights are kept"""
+
+    @classmethod
+    def of(cls, pattern: BlockPattern, device: torch.device) -> Columns:
+        live = pattern.live
+        place = torch.where(live, live.cumsum(0) - 1, live.sum())
+        whole = bool(pattern.keep[:, pattern.keep.any(0)].all())
+        return cls(live.nonzero()[:, 0].to(device), place.to(device), whole)
+
+
+def take(values: Tensor, columns: Columns, dim: int) -> Tensor:
+    """The live channels of `values`, whose dimension `dim` is the input channels. A gradient is zero for the others."""
+    if torch.compiler.is_compiling():
+        return values.index_select(dim, columns.live)
+    if not (torch.is_grad_enabled() or torch._C._are_functorch_transforms_active()):
+        return _gathered(values, columns.live, dim)
+    return _Take.apply(values, columns.live, columns.place, dim)  # type: ignore[no-untyped-call]
+
+
+class _Take(Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(values: Tensor, live: Tensor, place: Tensor, dim: int) -> Tensor:
+        return _gathered(values, live, dim)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        values, ctx.live, ctx.place, dim = inputs
+        ctx.dim = dim % values.dim()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        # One channel of zeros more, which all that are cut take.
+        padded = F.pad(gradient, (0, 0) * (gradient.dim() - 1 - ctx.dim) + (0, 1))
+        return _gathered(padded, ctx.place, ctx.dim), None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        return _gathered(tangent, ctx.live, ctx.dim)
+
+
+def _gathered(values: Tensor, index: Tensor, dim: int) -> Tensor:
+    """index_select, in the memory format of `values`."""
+    if values.dim() == 4 and dim in (1, -3) and values.is_contiguous(memory_format=torch.channels_last):
+        rows = values.permute(0, 2, 3, 1)
+        return rows.flatten(0, 2).index_select(1, index).unflatten(0, rows.shape[:3]).permute(0, 3, 1, 2)
+    return values.index_select(dim, index)
