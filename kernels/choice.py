@@ -25,12 +25,15 @@ BREAK_EVEN = {
 -> break-even density of CPU kernels"""
 UNMEASURED = 0.4
 """On a GPU. No GPU was at hand; published block-sparse kernels break even between 0.4 and 1 with large blocks."""
-CALL_US = 30
-"""What a call costs beyond F.linear's or F.conv2d's, microseconds"""
+CALL_US, STEP_US = 30.0, 200.0
+"""What a call costs beyond F.linear's or F.conv2d's, and what it costs in training, microseconds. A layer that saves the
+first on a single sample is so large that it saves the second in training."""
 MACS_PER_US = 80_000
 """Dense multiply-accumulates: two cores with AVX-512. A faster machine makes the choice for sparse later."""
 BYTES_PER_US = 30_000
 """Of a weight, from memory or a shared cache: what a linear layer takes for one sample"""
+LEAST = 0.1
+"""Share of the dense op's time that must be saved, beyond what sparse kernels would save, for a narrow one"""
 
 
 class Choice(NamedTuple):
@@ -54,16 +57,20 @@ def choose(
     weights = taps * pattern.out_channels * pattern.in_channels
     products_us, fetch_us = macs / MACS_PER_US, dtype.itemsize * weights / BYTES_PER_US
     share, choice = _sparse(pattern, taps, device, dtype)
+    once_us, spread_us = max(products_us, fetch_us), 0.0
     live = int(pattern.live.sum())
-    if narrow and device.type == "cpu" and live:
-        gather_us = 2 * dtype.itemsize * live * macs / weights / BYTES_PER_US  # of the input, at stride 1
+    # Sparse kernels of linear layers save more than that of a single row, which breaks even first.
+    if narrow and device.type == "cpu" and live and (taps > 1 or not choice.sparse):
+        gather_us = 2 * live * dtype.itemsize * macs / weights / BYTES_PER_US  # of the input, at stride 1
         narrow_share = 1 - live / pattern.in_channels - gather_us / products_us
-        if narrow_share > share:
+        if narrow_share > share + LEAST:
             share = narrow_share
+            # Training gathers the weight and spreads its gradient at every call.
+            once_us, spread_us = products_us, 4 * fetch_us
             choice = Choice(False, f"narrow: dense on {live} of {pattern.in_channels} input channels", narrow=True)
-    if share == 0 or device.type != "cpu" or max(products_us, fetch_us) * share >= CALL_US:
+    if share == 0 or device.type != "cpu" or once_us * share >= CALL_US + spread_us:
         return choice
-    samples = math.ceil(CALL_US / (products_us * share))
+    samples = math.ceil((STEP_US + spread_us) / (products_us * share))
     return choice._replace(why=f"{choice.why}, in batches of {samples} and more", samples=samples)
 
 
@@ -73,9 +80,9 @@ def _sparse(pattern: BlockPattern, taps: int, device: torch.device, dtype: torch
     why = f"density {pattern.density:.2f}, blocks of {pattern.out_block} x {pattern.group_size} "
     why += f"win below {break_even:.2f} on {kernels}"
     if pattern.density >= break_even:
-        return 0, Choice(False, f"dense: {why}")
+        return 0.0, Choice(False, f"dense: {why}")
     if not dispatch.fast(device, dtype):
-        return 0, Choice(False, "dense: no compiled kernels on this machine")
+        return 0.0, Choice(False, "dense: no compiled kernels on this machine")
     return 1 - pattern.density / break_even, Choice(True, f"sparse: {why}")
 
 
