@@ -26,8 +26,8 @@ BREAK_EVEN = {
 UNMEASURED = 0.4
 """On a GPU. No GPU was at hand; published block-sparse kernels break even between 0.4 and 1 with large blocks."""
 CALL_US, STEP_US = 30.0, 200.0
-"""What a call costs beyond F.linear's or F.conv2d's, and what it costs in training, microseconds. A layer that saves the
-first on a single sample is so large that it saves the second in training."""
+"""What a call costs beyond F.linear's or F.conv2d's, and what it costs in training, microseconds. A layer that saves
+the first on a single sample is so large that it saves the second in training."""
 MACS_PER_US = 80_000
 """Dense multiply-accumulates: two cores with AVX-512. A faster machine makes the choice for sparse later."""
 BYTES_PER_US = 30_000
