@@ -26,6 +26,7 @@ from cannon_fx.graph_plan import graph_plan
 from cannon_fx.hw.chip import Chip
 from cannon_fx.hw.errors import ChipError
 from cannon_fx.kernels import ops as ops  # registers the ops that graphs call
+from cannon_fx.layouts import BS_CONV2D, contiguous_where_it_matters
 from cannon_fx.zero_blocks import Decision, arguments, decide, nonzero_blocks
 
 log = logging.getLogger(__name__)
@@ -123,14 +124,15 @@ def _substituted(graph: GraphModule, sparse: Sequence[Decision]) -> GraphModule:
     copy.output(output)
     result = GraphModule(graph, copy)
     result.meta = dict(graph.meta)
-    for number, decision in enumerate(sparse):
-        _substitute(result, nodes[decision.node], decision, f"cannon_{number}")
+    made = [_substitute(result, nodes[d.node], d, f"cannon_{number}") for number, d in enumerate(sparse)]
+    contiguous = [new for new, d in zip(made, sparse, strict=True) if d.node.meta["example_value"].is_contiguous()]
+    contiguous_where_it_matters(result, [new for new in contiguous if new.target is BS_CONV2D])
     result.graph.lint()
     result.recompile()
     return result
 
 
-def _substitute(graph: GraphModule, node: Node, decision: Decision, prefix: str) -> None:
+def _substitute(graph: GraphModule, node: Node, decision: Decision, prefix: str) -> Node:
     call, pattern, fake = arguments(node), decision.pattern, decision.node.meta["example_value"]
     assert pattern is not None
     lists = pattern.lists(fake.device)
@@ -145,9 +147,7 @@ def _substitute(graph: GraphModule, node: Node, decision: Decision, prefix: str)
             taps = tuple(weight.meta["example_value"].shape[2:])
             window = [_pair(call[name]) for name in ("stride", "padding", "dilation")]
             rest = (*tensors, sizes, taps, *window, call["groups"], "none")
-            new = graph.graph.call_function(torch.ops.cannon.bs_conv2d.default, (x, weight, bias, *rest))
-            if fake.is_contiguous():  # what follows may view it, and the op returns channels_last
-                new = graph.graph.call_method("contiguous", (new,))
+            new = graph.graph.call_function(BS_CONV2D, (x, weight, bias, *rest))
         else:
             rows = graph.graph.call_method("reshape", (x, -1, pattern.in_channels))
             flat = graph.graph.call_function(
@@ -158,6 +158,7 @@ def _substitute(graph: GraphModule, node: Node, decision: Decision, prefix: str)
     new.meta = dict(node.meta)
     node.replace_all_uses_with(new)
     graph.graph.erase_node(node)
+    return new
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -21,16 +21,12 @@ from cannon_fx.kernels.choice import Choice, choose
 from cannon_fx.kernels.functional import block_sparse_conv2d, block_sparse_linear
 from cannon_fx.kernels.narrow import Columns, take
 from cannon_fx.kernels.pattern import BlockPattern
+from cannon_fx.kernels.reference import masked_weight
 from cannon_fx.layer import Layer
 
 log = logging.getLogger(__name__)
 
-DENSE = Choice(False, "dense: a small batch")
-
-
-def _factor(mask: Tensor, weight: Tensor) -> Tensor:
-    """To be broadcast over taps, numbers [out, in, 1, 1]: a bool takes twice the time there."""
-    return mask if weight.dim() == 2 else mask.to(weight.dtype).view(*mask.shape, *(1,) * (weight.dim() - 2))
+DENSE = Choice(False, "dense: for this call")
 
 
 def pattern_of(layer: Layer, keep: Tensor | None = None) -> BlockPattern:
@@ -50,8 +46,6 @@ class BlockSparse(nn.Module):
     pattern: BlockPattern
     mask: Tensor
     """The kept weights, bool [out, in]"""
-    factor: Tensor
-    """The mask, to be multiplied by: made once, since a small network's steps would notice"""
     positions: int
     called: bool
     """False where another module reads the weight, and this one's forward does not run"""
@@ -60,8 +54,8 @@ class BlockSparse(nn.Module):
     """The weight, and the version of it, in which everything cut was set to zero"""
     columns: Columns
     """The input channels that are read, where the choice is narrow"""
-    taken: tuple[Tensor | None, int, Tensor | None]
-    """Those of the weight, for inference, with the weight and the version of it that they were taken from"""
+    own: tuple[Tensor]
+    """The weight that may be zeroed in place: what else stands in its place may belong to others"""
     hooked: tuple[Tensor | None]
     """The weight whose gradient is masked by a hook, where forward cannot do it"""
     weight: Tensor  # the layer class's own parameter
@@ -71,8 +65,7 @@ class BlockSparse(nn.Module):
         """`module` itself, which becomes block-sparse with nothing cut; whoever refers to it keeps doing so."""
         object.__setattr__(module, "__class__", cls)
         assert isinstance(module, cls)
-        for name in ("mask", "factor"):
-            module.register_buffer(name, torch.empty(0, dtype=torch.bool), persistent=False)
+        module.register_buffer("mask", torch.empty(0, dtype=torch.bool), persistent=False)
         module.positions, module.called, module.hooked = layer.positions, layer.called, (None,)
         module._set(pattern_of(layer))
         module._hook()
@@ -81,7 +74,7 @@ class BlockSparse(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """For copies and pickles, which bring neither a tensor's hooks nor its version."""
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self.zeroed, self.taken, self.hooked = (None, 0), (None, 0, None), (None,)
+        self.zeroed, self.own, self.hooked = (None, 0), (self.weight,), (None,)
         self._hook()
 
     def _hook(self) -> None:
@@ -92,8 +85,7 @@ class BlockSparse(nn.Module):
 
     def _set(self, pattern: BlockPattern) -> None:
         self.pattern, self.mask = pattern, pattern.spread(pattern.keep).to(self.weight.device)
-        self.factor = _factor(self.mask, self.weight)
-        self.dense, self.zeroed, self.taken = bool(pattern.keep.all()), (None, 0), (None, 0, None)
+        self.dense, self.zeroed, self.own = bool(pattern.keep.all()), (None, 0), (self.weight,)
         self._choose()
 
     def _choose(self) -> None:
@@ -118,12 +110,14 @@ class BlockSparse(nn.Module):
         return self
 
     def choice_for(self, input: Tensor) -> Choice:
-        """The choice; dense for a batch that is too small for it, or of which a compiler leaves the size open."""
-        least = self.choice.samples
-        if least == 1:
-            return self.choice
-        single = input.dim() < self.weight.dim()
-        return DENSE if single or torch.compiler.is_compiling() or len(input) < least else self.choice
+        """The choice for a call; dense for a batch that is too small, or of which a compiler leaves the size open."""
+        if torch.is_grad_enabled():
+            self.zeroed = None, 0  # an optimiser may follow, and fused ones count no versions
+        if self.choice.samples > 1:
+            alone = input.dim() < self.weight.dim()
+            if alone or torch.compiler.is_compiling() or len(input) < self.choice.samples:
+                return DENSE
+        return DENSE if self.choice.narrow and input.is_nested else self.choice
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, {self.choice.why}"
@@ -135,50 +129,36 @@ class BlockSparse(nn.Module):
     def dense_weight(self) -> Tensor:
         """The matrix [out, in, ...] that counts, for forward's dense op alone: its gradient may be written in place.
 
-        For a few rows masking takes longer than the layer. So it is left out where nothing is cut; where zeros in place
-        do as well; and in inference while the weight cannot have been written since its cut part became zero, for no
-        gradient was made since, and torch counts no new version of it.
+        Masking takes longer than the layer for a few rows. So it is left out where nothing is cut, where the weight is
+        this module's own and can be zeroed in place, and in inference as long as the weight is what zero_cut_ left: no
+        gradient was wanted since, and torch counts no new version.
         """
         weight, matrix = self.weight, self.matrix(self.weight)
         if self.dense:
             return matrix
-        if torch.is_grad_enabled():
-            self.zeroed = None, 0  # an optimiser may follow, and fused ones count no versions
-        elif not torch.compiler.is_compiling() and self.zeroed[0] is weight and self.zeroed[1] == weight._version:
-            return matrix
-        if not zero.in_place(weight):
-            return matrix * self.factor
-        return zero.kept(matrix, self.pattern)
-
-    def operands(self, input: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-        """The input, whose dimension `dim` is the channels, and the matrix [out, in, ...], as forward's dense op takes
-        them: both narrow if that is chosen."""
-        if not self.choice_for(input).narrow:
-            return input, self.dense_weight()
-        return take(input, self.columns, dim), self._narrow_weight()
-
-    def _narrow_weight(self) -> Tensor:
-        """The columns of the weight that are read; in inference taken once, as long as torch counts no new version."""
-        compiling, training = torch.compiler.is_compiling(), torch.is_grad_enabled()
-        if training:
-            self.taken = None, 0, None
-        elif not compiling:
-            weight, version, matrix = self.taken
-            if weight is self.weight and version == self.weight._version and matrix is not None:
+        if not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
+            zeroed, version = self.zeroed
+            if zeroed is weight and version == weight._version:
                 return matrix
-        matrix = take(self.matrix(self.weight) if self.columns.whole else self.dense_weight(), self.columns, 1)
-        if not (compiling or training or self.weight.is_inference()):
-            self.taken = self.weight, self.weight._version, matrix
-        return matrix
+        if weight is self.own[0] and zero.in_place(weight):
+            return zero.kept_(matrix, self.pattern)
+        return masked_weight(matrix, self.mask)
+
+    def operands(self, input: Tensor, dim: int, choice: Choice) -> tuple[Tensor, Tensor]:
+        """For the dense op: the input, whose dimension `dim` is the channels, and the matrix [out, in, ...]."""
+        if not choice.narrow:
+            return input, self.dense_weight()
+        matrix = self.matrix(self.weight) if self.columns.whole else self.dense_weight()
+        return take(input, self.columns, dim), take(matrix, self.columns, 1)
 
     def _masked_gradient(self, gradient: Tensor) -> Tensor:
-        return gradient if self.dense else self.matrix(self.matrix(gradient) * self.factor)
+        return gradient if self.dense else self.matrix(masked_weight(self.matrix(gradient), self.mask))
 
     @torch.no_grad()
     def cut(self, keep: Tensor) -> None:
         """Keep only the connections where `keep`, bool [J, G], is True; the others' weights become zero."""
         old = self.pattern
-        self._set(BlockPattern(keep.cpu(), old.out_channels, old.in_channels, old.out_block, old.group_size))
+        self._set(BlockPattern(keep.cpu().clone(), old.out_channels, old.in_channels, old.out_block, old.group_size))
         self.zero_cut_()
 
     @torch.no_grad()
@@ -191,7 +171,6 @@ class BlockSparse(nn.Module):
             else:
                 matrix.masked_fill_(~self.mask.view(*self.mask.shape, *(1,) * (matrix.dim() - 2)), 0)
             if not self.weight.is_inference():  # which counts no versions
-                torch.autograd.graph.increment_version(self.weight)
                 self.zeroed = self.weight, self.weight._version
 
 
@@ -199,19 +178,21 @@ class BlockSparseLinear(BlockSparse, nn.Linear):
     """nn.Linear with cut connections."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.choice_for(input).sparse:
+        choice = self.choice_for(input)
+        if choice.sparse:
             return block_sparse_linear(input, self.weight, self.pattern, self.bias)
-        return F.linear(*self.operands(input, -1), self.bias)
+        return F.linear(*self.operands(input, -1, choice), self.bias)
 
 
 class BlockSparseConv2d(BlockSparse, nn.Conv2d):
     """nn.Conv2d (groups = 1) with cut connections."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.choice_for(input).sparse:
+        choice = self.choice_for(input)
+        if choice.sparse:
             return self._sparse(input)
         # nn.Conv2d's own second half, which also knows the padding modes.
-        return self._conv_forward(*self.operands(input, -3), self.bias)
+        return self._conv_forward(*self.operands(input, -3, choice), self.bias)
 
     def _sparse(self, input: Tensor) -> Tensor:
         left, right, top, bottom = self._reversed_padding_repeated_twice
@@ -244,11 +225,12 @@ class BlockSparseTransposed(BlockSparse):
         return values.t()
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.choice_for(input).sparse:
+        choice = self.choice_for(input)
+        if choice.sparse:
             return block_sparse_linear(input, self.matrix(self.weight), self.pattern, self.bias)
         if self.dense:
             return super().forward(input)  # the layer class's own
-        return F.linear(*self.operands(input, -1), self.bias)
+        return F.linear(*self.operands(input, -1, choice), self.bias)
 
 
 TWIN: dict[type[nn.Module], type[BlockSparse]] = {

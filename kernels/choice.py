@@ -25,14 +25,15 @@ BREAK_EVEN = {
 -> break-even density of CPU kernels"""
 UNMEASURED = 0.4
 """On a GPU. No GPU was at hand; published block-sparse kernels break even between 0.4 and 1 with large blocks."""
-CALL_US, STEP_US = 30.0, 200.0
-"""What a call costs beyond F.linear's or F.conv2d's, and what it costs in training, microseconds. A layer that saves
-the first on a single sample is so large that it saves the second in training."""
+CALL_US = 30.0
+"""What a call costs beyond F.linear's or F.conv2d's, microseconds"""
+STEP_US = 200.0
+"""The same in training. A layer that saves CALL_US on a single sample is so large that it saves this in training."""
 MACS_PER_US = 80_000
 """Dense multiply-accumulates: two cores with AVX-512. A faster machine makes the choice for sparse later."""
 BYTES_PER_US = 30_000
 """Of a weight, from memory or a shared cache: what a linear layer takes for one sample"""
-LEAST = 0.1
+NARROW_MARGIN = 0.1
 """Share of the dense op's time that must be saved, beyond what sparse kernels would save, for a narrow one"""
 
 
@@ -54,6 +55,7 @@ def choose(
     sample. `narrow`: that may be chosen too."""
     if pattern.nnz == pattern.keep.numel():
         return Choice(False, "dense: nothing is cut")
+    macs = max(macs, 1)  # of an empty batch
     weights = taps * pattern.out_channels * pattern.in_channels
     products_us, fetch_us = macs / MACS_PER_US, dtype.itemsize * weights / BYTES_PER_US
     share, choice = _sparse(pattern, taps, device, dtype)
@@ -63,7 +65,7 @@ def choose(
     if narrow and device.type == "cpu" and live and (taps > 1 or not choice.sparse):
         gather_us = 2 * live * dtype.itemsize * macs / weights / BYTES_PER_US  # of the input, at stride 1
         narrow_share = 1 - live / pattern.in_channels - gather_us / products_us
-        if narrow_share > share + LEAST:
+        if narrow_share > share + NARROW_MARGIN:
             share = narrow_share
             # Training gathers the weight and spreads its gradient at every call.
             once_us, spread_us = products_us, 4 * fetch_us

@@ -22,7 +22,7 @@ class Columns(NamedTuple):
     live: Tensor
     """[L]: those, in order"""
     place: Tensor
-    """[in]: where each is among them; L for the others"""
+    """[in]: where each is among them; L, a channel of zeros behind them, for the others"""
     whole: bool
     """Whether all of their weights are kept"""
 
@@ -36,39 +36,34 @@ class Columns(NamedTuple):
 
 def take(values: Tensor, columns: Columns, dim: int) -> Tensor:
     """The live channels of `values`, whose dimension `dim` is the input channels. A gradient is zero for the others."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return values.index_select(dim, columns.live)
-    if not (torch.is_grad_enabled() or torch._C._are_functorch_transforms_active()):
-        return _gathered(values, columns.live, dim)
-    return _Take.apply(values, columns.live, columns.place, dim)  # type: ignore[no-untyped-call]
+    image = values.dim() == 4 and dim in (1, -3) and values.is_contiguous(memory_format=torch.channels_last)
+    if not torch.is_grad_enabled():
+        return _gathered(values, columns.live, dim, image)
+    return _Take.apply(values, columns.live, columns.place, dim % values.dim(), image)  # type: ignore[no-untyped-call]
 
 
 class _Take(Function):
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(values: Tensor, live: Tensor, place: Tensor, dim: int) -> Tensor:
-        return _gathered(values, live, dim)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        values, ctx.live, ctx.place, dim = inputs
-        ctx.dim = dim % values.dim()
+    def forward(ctx: Any, values: Tensor, live: Tensor, place: Tensor, dim: int, image: bool) -> Tensor:
+        ctx.live, ctx.place, ctx.dim, ctx.image = live, place, dim, image
+        return _gathered(values, live, dim, image)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        # One channel of zeros more, which all that are cut take.
         padded = F.pad(gradient, (0, 0) * (gradient.dim() - 1 - ctx.dim) + (0, 1))
-        return _gathered(padded, ctx.place, ctx.dim), None, None, None
+        return _gathered(padded, ctx.place, ctx.dim, ctx.image), None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        return _gathered(tangent, ctx.live, ctx.dim)
+        return _gathered(tangent, ctx.live, ctx.dim, ctx.image)
 
 
-def _gathered(values: Tensor, index: Tensor, dim: int) -> Tensor:
-    """index_select, in the memory format of `values`."""
-    if values.dim() == 4 and dim in (1, -3) and values.is_contiguous(memory_format=torch.channels_last):
-        rows = values.permute(0, 2, 3, 1)
-        return rows.flatten(0, 2).index_select(1, index).unflatten(0, rows.shape[:3]).permute(0, 3, 1, 2)
-    return values.index_select(dim, index)
+def _gathered(values: Tensor, index: Tensor, dim: int, image: bool) -> Tensor:
+    """index_select; of an `image`, which is channels_last, into another one."""
+    if not image:
+        return values.index_select(dim, index)
+    rows = values.permute(0, 2, 3, 1)
+    taken = rows.reshape(-1, rows.shape[3]).index_select(1, index)
+    return taken.view(*rows.shape[:3], len(index)).permute(0, 3, 1, 2)

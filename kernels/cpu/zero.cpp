@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include <atomic>
 #include <cstring>
 
 namespace {
@@ -28,8 +29,9 @@ struct Blocks {
   }
 };
 
-// Reads first: a weight's zeros are there nearly always, and its reader is next to fetch them.
-void zero(char* first, int64_t size) {
+// Whether anything had to be written. Reads first: a weight's zeros are there nearly always, and its reader is next to
+// fetch them.
+bool zero(char* first, int64_t size) {
   uint64_t bits = 0, word;
   int64_t at = 0;
   for (; at + 8 <= size; at += 8) {
@@ -38,22 +40,26 @@ void zero(char* first, int64_t size) {
   }
   for (; at < size; ++at) bits |= static_cast<unsigned char>(first[at]);
   if (bits != 0) std::memset(first, 0, size);
+  return bits != 0;
 }
 
-// weight: [out, planes, in, run]; (1, taps) where the taps of a channel are neighbours, (taps, 1) where the channels of a
-// tap are. Written in memory's order, not block by block: that took three times as long.
-void zero_planes(const Tensor& weight, const Blocks& blocks, int64_t planes, int64_t run) {
+// Whether anything had to be written. In memory `weight` is [out, planes, in, run]: (1, taps) where the taps of a channel
+// are neighbours, (taps, 1) where the channels of a tap are. In memory's order, not block by block: that took three times
+// as long.
+bool zero_planes(const Tensor& weight, const Blocks& blocks, int64_t planes, int64_t run) {
   struct Range {
     int64_t begin, end;
   };
-  constexpr int64_t little = 1 << 18;  // bytes, not worth a second thread
+  constexpr int64_t bytes_per_task = 1 << 18;
   const int64_t out = weight.size(0), in = weight.size(1), column_blocks = blocks.keep.size(0);
   const int64_t groups = blocks.keep.size(1), step = run * weight.element_size(), plane = in * step;
   char* const first = static_cast<char*>(weight.data_ptr());
   const bool* const keep = blocks.keep.const_data_ptr<bool>();
-  const int64_t grain = std::max<int64_t>(1, little / std::max<int64_t>(1, blocks.out_block * planes * plane));
+  const int64_t grain = std::max<int64_t>(1, bytes_per_task / std::max<int64_t>(1, blocks.out_block * planes * plane));
+  std::atomic<bool> written{false};
   at::parallel_for(0, column_blocks, grain, [&](int64_t begin, int64_t end) {
     std::vector<Range> cut;  // bytes of a plane
+    bool any = false;
     for (int64_t j = begin; j < end; ++j) {
       cut.clear();
       for (int64_t g = 0; g < groups; ++g) {
@@ -65,34 +71,49 @@ void zero_planes(const Tensor& weight, const Blocks& blocks, int64_t planes, int
           cut.push_back({from, to});
       }
       char* const rows = first + j * blocks.out_block * planes * plane;
-      const int64_t many = std::min(blocks.out_block, out - j * blocks.out_block) * planes;
-      for (int64_t p = 0; p < many; ++p)
-        for (const auto [from, to] : cut) zero(rows + p * plane + from, to - from);
+      const int64_t planes_here = std::min(blocks.out_block, out - j * blocks.out_block) * planes;
+      for (int64_t p = 0; p < planes_here; ++p)
+        for (const auto [from, to] : cut) any |= zero(rows + p * plane + from, to - from);
     }
+    if (any) written = true;
   });
+  return written;
 }
 
-// Whether it could be done in place: elements lie without gaps, in an order that is known here.
-bool zero_in_place(const Tensor& weight, const Blocks& blocks) {
-  if (!weight.device().is_cpu() || at::isTensorSubclassLike(weight)) return false;
+enum class Outcome { unchanged, written, impossible };
+
+// Impossible where elements lie with gaps or in an order that is not known here.
+Outcome try_zero_(const Tensor& weight, const Blocks& blocks) {
+  if (!weight.device().is_cpu() || at::isTensorSubclassLike(weight)) return Outcome::impossible;
   const int64_t taps = weight.dim() > 2 ? weight.numel() / std::max<int64_t>(1, weight.size(0) * weight.size(1)) : 1;
+  bool written;
   if (weight.is_contiguous())
-    zero_planes(weight, blocks, 1, taps);
+    written = zero_planes(weight, blocks, 1, taps);
   else if (weight.dim() == 2 && weight.t().is_contiguous())
-    zero_planes(weight.t(), blocks.transposed(), 1, 1);
+    written = zero_planes(weight.t(), blocks.transposed(), 1, 1);
   else if (weight.dim() == 4 && weight.is_contiguous(at::MemoryFormat::ChannelsLast))
-    zero_planes(weight, blocks, taps, 1);
+    written = zero_planes(weight, blocks, taps, 1);
   else
-    return false;
-  return true;
+    return Outcome::impossible;
+  return written ? Outcome::written : Outcome::unchanged;
+}
+
+Tensor masked(const Tensor& weight, const Blocks& blocks) {
+  return at::where(blocks.mask_for(weight), weight, at::zeros({}, weight.options()));
+}
+
+void count_version(const Tensor& weight, Outcome outcome) {
+  if (outcome == Outcome::written && !weight.is_inference()) weight.unsafeGetTensorImpl()->bump_version();
 }
 
 void zero_cut_(const Tensor& weight, const Tensor& keep, int64_t out_block, int64_t group_size) {
   const Blocks blocks{keep.contiguous(), out_block, group_size};
-  if (!zero_in_place(weight, blocks)) weight.masked_fill_(blocks.mask_for(weight).logical_not(), 0);
+  const Outcome outcome = try_zero_(weight, blocks);
+  if (outcome == Outcome::impossible) weight.masked_fill_(blocks.mask_for(weight).logical_not(), 0);
+  count_version(weight, outcome);
 }
 
-// The identity; its gradient becomes zero where the weight is cut.
+// The same values; the gradient becomes zero where the weight is cut.
 struct Kept : torch::autograd::Function<Kept> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& weight, const Tensor& keep,
                         int64_t out_block, int64_t group_size) {
@@ -107,22 +128,26 @@ struct Kept : torch::autograd::Function<Kept> {
     const Blocks blocks{context->saved_data["keep"].toTensor(), sizes[0], sizes[1]};
     Tensor gradient = gradients[0];
     // A gradient of second order needs the first one as it was.
-    if (gradient.defined() && (at::GradMode::is_enabled() || !zero_in_place(gradient, blocks)))
-      gradient = gradient * blocks.mask_for(gradient);
+    if (gradient.defined() &&
+        (at::GradMode::is_enabled() || try_zero_(gradient, blocks) == Outcome::impossible))
+      gradient = masked(gradient, blocks);
     return {gradient, Tensor(), Tensor(), Tensor()};
   }
 };
 
-Tensor kept(const Tensor& weight, const Tensor& keep, int64_t out_block, int64_t group_size) {
+// Zeroes the weight itself. Its zeros being there, as they nearly always are, nothing is written and no version counted:
+// graphs may have saved it.
+Tensor kept_(const Tensor& weight, const Tensor& keep, int64_t out_block, int64_t group_size) {
   const Blocks blocks{keep.contiguous(), out_block, group_size};
-  // Nothing that a graph has saved of the weight changes: it was saved with zeros there. So no new version is counted.
-  if (!zero_in_place(weight.detach(), blocks)) return weight * blocks.mask_for(weight);
+  const Outcome outcome = try_zero_(weight.detach(), blocks);
+  if (outcome == Outcome::impossible) return masked(weight, blocks);
+  count_version(weight, outcome);
   return Kept::apply(weight, blocks.keep, out_block, group_size);
 }
 
 TORCH_LIBRARY_FRAGMENT(cannon, library) {
   library.def("zero_cut_(Tensor(a!) weight, Tensor keep, int out_block, int group_size) -> ()", zero_cut_);
-  library.def("kept(Tensor weight, Tensor keep, int out_block, int group_size) -> Tensor", kept);
+  library.def("kept_(Tensor weight, Tensor keep, int out_block, int group_size) -> Tensor", kept_);
 }
 
 }  // namespace

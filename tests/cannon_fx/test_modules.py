@@ -280,31 +280,114 @@ def test_a_narrow_layer_computes_and_trains_the_same(
     torch.testing.assert_close(compiled(case.x), expected[0])
 
 
-@pytest.mark.parametrize("cut_more", [False, True])
-def test_narrow_inference_takes_the_weight_again_once_it_was_written(cut_more: bool) -> None:
-    case = Narrow.of(nn.Linear(13, 20), (3, 13), cut_more)
+@pytest.mark.parametrize("choice", [Choice(False, "", narrow=True, samples=4), Choice(False, "", narrow=True)])
+@pytest.mark.parametrize("rows", [[8, 8, 8], [8, 2, 8], [2, 8, 2]])
+def test_inference_after_training_with_other_batches(rows: list[int], choice: Choice) -> None:
+    """Whichever way the calls before took, and though a fused optimiser counts no version."""
+    case = Narrow.of(nn.Linear(13, 20), (8, 13), cut_more=True)
     case.choose()
     module = case.module
+    module.choice = choice
+    optimizer = torch.optim.SGD([module.weight], lr=0.1, momentum=0.9, fused=True)
+    optimizer.state[module.weight]["momentum_buffer"] = torch.ones_like(module.weight)
+    for before, trained, after in [rows]:
+        with torch.no_grad():
+            module(case.x[:before])
+        module(case.x[:trained]).sum().backward()
+        with torch.no_grad():
+            module(case.x[:before])
+        optimizer.step()
+        assert module.weight[~module.mask].any()
+        with torch.no_grad():
+            right = F.linear(case.x[:after], module.weight * module.mask, module.bias)
+            torch.testing.assert_close(module(case.x[:after]), right)
 
-    def step() -> None:
-        with torch.enable_grad():
-            module(case.x).sum().backward()
-        torch.optim.SGD([module.weight], lr=0.1, fused=True).step()  # counts no version
 
-    writes: list[Callable[[], object]] = [
-        lambda: module.weight.add_(1),
-        lambda: module.load_state_dict({name: t + 1 for name, t in module.state_dict().items()}),
-        lambda: module.register_parameter("weight", nn.Parameter(module.weight + 1)),
-        step,
-    ]
+def test_narrow_layers_of_unusual_inputs() -> None:
+    case = Narrow.of(nn.Conv2d(13, 20, 3, padding=1), (4, 13, 6, 5), cut_more=True)
+    x = case.x.contiguous(memory_format=torch.channels_last).requires_grad_()
+
+    def per_sample(image: Tensor) -> Tensor:
+        return torch.func.vmap(torch.func.grad(lambda one: case.module(one[None]).sin().sum()))(image)
+
+    def batched(image: Tensor) -> Tensor:
+        y = case.module(image)
+        return torch.autograd.grad(y, image, torch.stack([y.detach(), 2 * y.detach()]), is_grads_batched=True)[0]
+
+    calls = [case.module, per_sample, batched, lambda x: case.module(x[0]), lambda x: case.module(x[:0])]
+    expected = [call(x) for call in calls]
+    case.choose()
+    for call, right in zip(calls, expected, strict=True):
+        torch.testing.assert_close(call(x), right)
+
+    case = Narrow.of(nn.Linear(13, 20), (3, 13), cut_more=False)
+    ragged = torch.nested.nested_tensor([case.x[:2], case.x], layout=torch.jagged)
+    right = case.module(ragged).values()
+    case.choose()
+    torch.testing.assert_close(case.module(ragged).values(), right)
+
+
+def large(cut: bool = True) -> BlockSparse:
+    """A layer that is computed densely."""
+    module = apply_cannon(nn.Sequential(nn.Linear(256, 256)), torch.randn(1, 256), chip="siam-32nm").modules["0"]
+    if cut:
+        module.cut(torch.rand(module.pattern.shape, generator=torch.Generator().manual_seed(0)) < 0.5)
+    return module
+
+
+def test_the_callers_mask_may_change_afterwards() -> None:
+    module = large(cut=False)
+    keep = torch.ones(module.pattern.shape, dtype=torch.bool)
+    keep[:, 0] = False
+    module.cut(keep)
+    keep.zero_()
+    before = module.weight.clone()
+    module(torch.randn(3, 256))
+    assert torch.equal(module.weight, before)
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_only_the_modules_own_weight_is_zeroed(grad: bool) -> None:
+    module, other, x = large(), nn.Linear(256, 256), torch.randn(3, 256)
+    before, right = other.weight.clone(), F.linear(x, other.weight * module.mask, other.bias)
+    with torch.set_grad_enabled(grad):
+        torch.testing.assert_close(torch.func.functional_call(module, dict(other.named_parameters()), (x,)), right)
+        module.load_state_dict(other.state_dict(), assign=True)
+        torch.testing.assert_close(module(x), right)
+    assert torch.equal(other.weight, before)
+
+
+def test_a_weight_that_a_graph_has_saved_is_not_written_behind_its_back() -> None:
+    module, x = large(), torch.randn(3, 256, requires_grad=True)
     with torch.no_grad():
-        for write in writes:
-            assert module._narrow_weight() is module._narrow_weight()
-            write()
-            right = F.linear(case.x, module.weight * module.mask, module.bias)
-            torch.testing.assert_close(module(case.x), right)
-    with torch.inference_mode():
-        torch.testing.assert_close(module(case.x), right)
+        module.weight.add_(1)
+    y = F.linear(x, module.weight)
+    module(x)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+    y = F.linear(x, module.weight)
+    module(x)  # finds its zeros, and writes nothing
+    y.sum().backward()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_is_cut_may_be_anything(compiled: bool) -> None:
+    module, x = large(), torch.randn(3, 256)
+    with torch.no_grad():
+        right = module(x)
+        module.weight[~module.mask] = float("inf")
+    run = torch.compile(module, fullgraph=True, backend="aot_eager") if compiled else module
+    torch.testing.assert_close(run(x), right)
+    gradient = torch.autograd.grad(run(x), module.weight, torch.full_like(right, float("inf")))[0]
+    assert not gradient[~module.mask].any()
+
+
+def test_forward_derivatives_by_a_weight_that_is_cut() -> None:
+    module, x, tangent = large(), torch.randn(3, 256), torch.randn(256, 256)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(module.weight.detach(), tangent)
+        y = torch.func.functional_call(module, {"weight": dual}, (x,))
+        torch.testing.assert_close(torch.autograd.forward_ad.unpack_dual(y).tangent, x @ (tangent * module.mask).t())
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

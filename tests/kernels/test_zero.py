@@ -104,7 +104,7 @@ def test_the_gradient_is_zero_where_cut_and_has_gradients_of_its_own(convolution
         second = torch.autograd.grad(sum(g.square().sum() for g in first), (weight, x))
         return [y, *torch.autograd.grad(op(x, read(weight, pattern)).sin().sum(), (weight, x)), *first, *second]
 
-    found, expected = derivatives(zero.kept), derivatives(masked)
+    found, expected = derivatives(zero.kept_), derivatives(masked)
     for ours, right in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, right)
 
@@ -112,7 +112,7 @@ def test_the_gradient_is_zero_where_cut_and_has_gradients_of_its_own(convolution
 def test_a_gradient_that_lies_elsewhere_too_is_not_written() -> None:
     pattern = pattern_for((256, 256), 64, 16, 0.5)
     weight = nn.Parameter(torch.ones(256, 256))
-    zero.kept(weight, pattern).sum().backward()  # every element of this gradient is one number in memory
+    zero.kept_(weight, pattern).sum().backward()  # every element of this gradient is one number in memory
     assert torch.equal(weight.grad, masked(torch.ones(256, 256), pattern))
 
 
