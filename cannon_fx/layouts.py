@@ -31,7 +31,8 @@ def contiguous_where_it_matters(graph: GraphModule, convolutions: Sequence[Node]
     """`convolutions` are calls of `graph` whose outputs the model has contiguous, and which give channels_last."""
     readers: dict[Node, set[Node]] = {}
     for convolution in convolutions:
-        for made, users in (_readers(convolution) or {convolution: set(convolution.users)}).items():
+        found = _readers(convolution)
+        for made, users in ({convolution: set(convolution.users)} if found is None else found).items():
             readers.setdefault(made, set()).update(users)
     for made, users in readers.items():
         with graph.graph.inserting_after(made):
