@@ -104,7 +104,10 @@ class BlockSparse(nn.Module):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """To another device or dtype, where another choice may be right."""
+        own = self.own[0] is self.weight
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if own:
+            self.own = (self.weight,)
         self._choose()
         self._hook()
         return self

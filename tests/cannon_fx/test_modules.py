@@ -355,6 +355,8 @@ def test_only_the_modules_own_weight_is_zeroed(grad: bool) -> None:
         module.load_state_dict(other.state_dict(), assign=True)
         torch.testing.assert_close(module(x), right)
     assert torch.equal(other.weight, before)
+    assert module.own[0] is not module.weight
+    assert copy.deepcopy(large()).double().own[0].dtype == torch.float64
 
 
 def test_a_weight_that_a_graph_has_saved_is_not_written_behind_its_back() -> None:
