@@ -19,7 +19,7 @@ from cannon_fx.kernels import decompositions as decompositions  # registers what
 from cannon_fx.kernels import zero
 from cannon_fx.kernels.choice import Choice, choose
 from cannon_fx.kernels.functional import block_sparse_conv2d, block_sparse_linear
-from cannon_fx.kernels.narrow import Columns, take
+from cannon_fx.kernels.narrow import Columns, narrow
 from cannon_fx.kernels.pattern import BlockPattern
 from cannon_fx.kernels.reference import masked_weight
 from cannon_fx.layer import Layer
@@ -116,11 +116,12 @@ class BlockSparse(nn.Module):
         """The choice for a call; dense for a batch that is too small, or of which a compiler leaves the size open."""
         if torch.is_grad_enabled():
             self.zeroed = None, 0  # an optimiser may follow, and fused ones count no versions
-        if self.choice.samples > 1:
-            alone = input.dim() < self.weight.dim()
-            if alone or torch.compiler.is_compiling() or len(input) < self.choice.samples:
-                return DENSE
-        return DENSE if self.choice.narrow and input.is_nested else self.choice
+        choice = self.choice
+        if choice.samples > 1 and (torch.compiler.is_compiling() or len(input) < choice.samples):
+            return DENSE
+        if choice.samples > 1 and input.dim() < self.weight.dim():
+            return DENSE  # one sample, without a dimension for the batch
+        return DENSE if choice.narrow and input.is_nested else choice
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, {self.choice.why}"
@@ -147,12 +148,14 @@ class BlockSparse(nn.Module):
             return zero.kept_(matrix, self.pattern)
         return masked_weight(matrix, self.mask)
 
-    def operands(self, input: Tensor, dim: int, choice: Choice) -> tuple[Tensor, Tensor]:
-        """For the dense op: the input, whose dimension `dim` is the channels, and the matrix [out, in, ...]."""
+    def without_kernels(
+        self, op: Callable[[Tensor, Tensor], Tensor], input: Tensor, dim: int, choice: Choice
+    ) -> Tensor:
+        """`op`, dense, of the input, whose dimension `dim` is the channels, and of the matrix that counts."""
         if not choice.narrow:
-            return input, self.dense_weight()
+            return op(input, self.dense_weight())
         matrix = self.matrix(self.weight) if self.columns.whole else self.dense_weight()
-        return take(input, self.columns, dim), take(matrix, self.columns, 1)
+        return narrow(op, input, matrix, self.columns, dim)
 
     def _masked_gradient(self, gradient: Tensor) -> Tensor:
         return gradient if self.dense else self.matrix(masked_weight(self.matrix(gradient), self.mask))
@@ -184,7 +187,7 @@ class BlockSparseLinear(BlockSparse, nn.Linear):
         choice = self.choice_for(input)
         if choice.sparse:
             return block_sparse_linear(input, self.weight, self.pattern, self.bias)
-        return F.linear(*self.operands(input, -1, choice), self.bias)
+        return self.without_kernels(lambda x, weight: F.linear(x, weight, self.bias), input, -1, choice)
 
 
 class BlockSparseConv2d(BlockSparse, nn.Conv2d):
@@ -195,7 +198,7 @@ class BlockSparseConv2d(BlockSparse, nn.Conv2d):
         if choice.sparse:
             return self._sparse(input)
         # nn.Conv2d's own second half, which also knows the padding modes.
-        return self._conv_forward(*self.operands(input, -3, choice), self.bias)
+        return self.without_kernels(lambda x, weight: self._conv_forward(x, weight, self.bias), input, -3, choice)
 
     def _sparse(self, input: Tensor) -> Tensor:
         left, right, top, bottom = self._reversed_padding_repeated_twice
@@ -233,7 +236,7 @@ class BlockSparseTransposed(BlockSparse):
             return block_sparse_linear(input, self.matrix(self.weight), self.pattern, self.bias)
         if self.dense:
             return super().forward(input)  # the layer class's own
-        return F.linear(*self.operands(input, -1, choice), self.bias)
+        return self.without_kernels(lambda x, weight: F.linear(x, weight, self.bias), input, -1, choice)
 
 
 TWIN: dict[type[nn.Module], type[BlockSparse]] = {

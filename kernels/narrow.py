@@ -1,11 +1,13 @@
 """A layer of which whole input channels are cut: the dense op on the others. Any dtype and block.
 
 What takes time besides is gathering those channels of the input. So gathers read and write memory in its order, and
-their gradients are gathers too: index_select's own adds up channel by channel.
+their gradients are gathers too: index_select's own adds up channel by channel. What takes memory is keeping them for
+the backward pass beside the input, which others keep. So they are gathered again there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -42,6 +44,29 @@ def take(values: Tensor, columns: Columns, dim: int) -> Tensor:
     if not torch.is_grad_enabled():
         return _gathered(values, columns.live, dim, image)
     return _Take.apply(values, columns.live, columns.place, dim % values.dim(), image)  # type: ignore[no-untyped-call]
+
+
+def narrow(op: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor, columns: Columns, dim: int) -> Tensor:
+    """`op` on the live channels of x, whose dimension `dim` they are, and of `weight` [out, in, *taps]."""
+    narrow_x, narrow_weight = take(x, columns, dim), take(weight, columns, 1)
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return op(narrow_x, narrow_weight)
+    whole, version = x.detach(), x._version
+    address, shape = narrow_x.data_ptr(), narrow_x.shape  # the hooks outlive it
+
+    def pack(saved: Tensor) -> Tensor | None:
+        return None if saved.data_ptr() == address and saved.shape == shape else saved
+
+    def unpack(saved: Tensor | None) -> Tensor:
+        if saved is not None:
+            return saved
+        if whole._version != version:
+            raise RuntimeError("the input of a narrow layer was modified by an inplace operation before its gradient.")
+        with torch.no_grad():
+            return take(whole, columns, dim)
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        return op(narrow_x, narrow_weight)
 
 
 class _Take(Function):

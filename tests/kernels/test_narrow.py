@@ -8,8 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
-from cannon_fx.kernels.narrow import Columns, take
+from cannon_fx.kernels.narrow import Columns, narrow, take
 from cannon_fx.kernels.pattern import BlockPattern
 
 CPU = torch.device("cpu")
@@ -87,3 +88,42 @@ def test_transforms_and_compilers() -> None:
     close(torch.compile(narrow, fullgraph=True, backend="aot_eager")(x, weight), expected)
     close(torch.func.grad(loss(narrow))(weight), torch.func.grad(loss(masked))(weight))
     close(torch.func.hessian(loss(narrow))(weight), torch.func.hessian(loss(masked))(weight))
+
+
+@pytest.mark.parametrize("convolution", [False, True])
+@pytest.mark.parametrize("double", [False, True])
+def test_the_input_is_gathered_again_for_gradients(convolution: bool, double: bool) -> None:
+    columns, dtype = Columns.of(pattern(), CPU), torch.float64
+    x = torch.randn((2, 9, 4, 5) if convolution else (2, 9), dtype=dtype).requires_grad_()
+    weight = torch.randn((7, 9, 3, 3) if convolution else (7, 9), dtype=dtype).requires_grad_()
+    op, dim = (F.conv2d, -3) if convolution else (F.linear, -1)
+    live = torch.zeros(9, dtype=dtype).index_fill(0, columns.live, 1).view(-1, *(1,) * (weight.dim() - 2))
+    results = []
+    for y in (narrow(op, x, weight, columns, dim), op(x, weight * live)):
+        gradients = torch.autograd.grad(y.sin().sum(), (x, weight), create_graph=double)
+        if double:
+            gradients += torch.autograd.grad(sum(g.square().sum() for g in gradients), (x, weight))
+        results.append((y, *gradients))
+    for found, right in zip(*results, strict=True):
+        torch.testing.assert_close(found, right)
+
+
+def test_a_narrow_layer_keeps_no_copy_of_its_input() -> None:
+    columns, copies = Columns.of(pattern(), CPU), []
+    x, weight = torch.randn(1000, 9, requires_grad=True), torch.randn(7, 9, requires_grad=True)
+
+    def op(x: Tensor, weight: Tensor) -> Tensor:
+        copies.append(StorageWeakRef(x.untyped_storage()))
+        return F.linear(x, weight)
+
+    y = narrow(op, x, weight, columns, -1)
+    assert copies[0].expired()
+    y.sum().backward()
+
+
+def test_an_input_that_was_written_is_an_error() -> None:
+    columns, x = Columns.of(pattern(), CPU), torch.randn(3, 9)
+    y = narrow(F.linear, x, torch.randn(7, 9, requires_grad=True), columns, -1)
+    x.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
