@@ -4,7 +4,7 @@ Two networks at batch 32, in inference: VGG-16 and a ViT whose MLPs hold four fi
 sparse, where "cannon" must be as fast as "inductor"; then with a quarter of the blocks of 64 x 64 kept, found by the
 backend in the weights as they are, against inductor's dense run of the same network.
 
-python benchmarks/backend.py [--network vgg16] [--state dense] [--seconds 8] [--out benchmarks/results/backend.json]
+python benchmarks/backend.py [--networks vgg16] [--states dense] [--seconds 8] [--out benchmarks/results/backend.json]
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -21,6 +22,8 @@ import torch
 import torch.nn.functional as F
 import tyro
 from torch import Tensor, nn
+
+from cannon_fx.atomic import atomic_write_text
 
 BLOCK, DENSITY, BATCH = 64, 0.25, 32
 
@@ -85,20 +88,20 @@ def cut(model: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class Options:
-    network: Literal["vgg16", "vit"] = "vit"
-    state: Literal["dense", "sparse"] = "sparse"
+    networks: tuple[Literal["vgg16", "vit"], ...] = ("vgg16", "vit")
+    states: tuple[Literal["dense", "sparse"], ...] = ("dense", "sparse")
     seconds: float = 8.0
-    """of timing, shared by the two backends turn by turn"""
+    """of timing for each row, shared by the two backends turn by turn"""
     out: Path = Path(__file__).parent / "results" / "backend.json"
     """one row for each network and state; others that it holds stay"""
 
 
-def measure(options: Options) -> dict[str, Any]:
+def measure(network: str, state: str, seconds: float) -> dict[str, Any]:
     """Median run times, milliseconds, and the largest difference of the outputs relative to the largest output."""
-    make, side = NETWORKS[options.network]
+    make, side = NETWORKS[network]
     torch.manual_seed(0)
     model, image = make().eval(), torch.randn(BATCH, 3, side, side)
-    if options.state == "sparse":
+    if state == "sparse":
         cut(model)
     compiled = {name: torch.compile(model, backend=name) for name in ("inductor", "cannon")}
     times: dict[str, list[float]] = {name: [] for name in compiled}
@@ -106,7 +109,7 @@ def measure(options: Options) -> dict[str, Any]:
         outputs = [run(image) for run in compiled.values()]
         for run in compiled.values():
             run(image)
-        end = time.perf_counter() + options.seconds
+        end = time.perf_counter() + seconds
         while time.perf_counter() < end or len(times["cannon"]) < 3:
             for name, run in compiled.items():
                 start = time.perf_counter()
@@ -114,8 +117,8 @@ def measure(options: Options) -> dict[str, Any]:
                 times[name].append(1e3 * (time.perf_counter() - start))
     inductor, cannon = (median(times[name]) for name in compiled)
     return {
-        "network": options.network,
-        "state": options.state,
+        "network": network,
+        "state": state,
         "batch": BATCH,
         "image": side,
         "inductor_ms": inductor,
@@ -129,16 +132,17 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def main(options: Options) -> None:
-    row = measure(options)
     rows = json.loads(options.out.read_text()) if options.out.exists() else []
-    key = row["network"], row["state"]
-    rows = [*(r for r in rows if (r["network"], r["state"]) != key), row]
     options.out.parent.mkdir(exist_ok=True)
-    options.out.write_text(json.dumps(rows, indent=1) + "\n")
-    for r in rows:
+    for network, state in product(options.networks, options.states):
+        torch._dynamo.reset()
+        row = measure(network, state, options.seconds)
+        rows = [*(r for r in rows if (r["network"], r["state"]) != (network, state)), row]
+        atomic_write_text(options.out, json.dumps(rows, indent=1) + "\n")
         print(
-            f"{r['network']:6} {r['state']:7} inductor {r['inductor_ms']:8.1f} ms, cannon {r['cannon_ms']:8.1f} ms: "
-            f"{r['speedup']:.2f}x, outputs differ by {r['difference']:.1e}"
+            f"{network:6} {state:7} inductor {row['inductor_ms']:8.1f} ms, cannon {row['cannon_ms']:8.1f} ms: "
+            f"{row['speedup']:.2f}x, outputs differ by {row['difference']:.1e}",
+            flush=True,
         )
 
 
