@@ -49,7 +49,8 @@ def take(values: Tensor, columns: Columns, dim: int) -> Tensor:
 def narrow(op: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor, columns: Columns, dim: int) -> Tensor:
     """`op` on the live channels of x, whose dimension `dim` they are, and of `weight` [out, in, *taps]."""
     narrow_x, narrow_weight = take(x, columns, dim), take(weight, columns, 1)
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    if traced or not torch.is_grad_enabled() or x.is_inference():
         return op(narrow_x, narrow_weight)
     whole, version = x.detach(), x._version
     address, shape = narrow_x.data_ptr(), narrow_x.shape  # the hooks outlive it

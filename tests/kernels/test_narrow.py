@@ -127,3 +127,11 @@ def test_an_input_that_was_written_is_an_error() -> None:
     x.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+
+
+def test_an_input_from_inference_mode() -> None:
+    columns, weight = Columns.of(pattern(), CPU), torch.randn(7, 9)
+    with torch.inference_mode():
+        x = torch.randn(3, 9)
+    live = torch.zeros(9).index_fill(0, columns.live, 1)
+    torch.testing.assert_close(narrow(F.linear, x, weight, columns, -1), F.linear(x, weight * live))
