@@ -117,10 +117,10 @@ class BlockSparse(nn.Module):
         if torch.is_grad_enabled():
             self.zeroed = None, 0  # an optimiser may follow, and fused ones count no versions
         choice = self.choice
-        if choice.samples > 1 and (torch.compiler.is_compiling() or len(input) < choice.samples):
-            return DENSE
-        if choice.samples > 1 and input.dim() < self.weight.dim():
-            return DENSE  # one sample, without a dimension for the batch
+        if choice.samples > 1:
+            few = torch.compiler.is_compiling() or len(input) < choice.samples
+            if few or input.dim() < self.weight.dim():  # one sample, without a dimension for the batch
+                return DENSE
         return DENSE if choice.narrow and input.is_nested else choice
 
     def extra_repr(self) -> str:
@@ -175,7 +175,7 @@ class BlockSparse(nn.Module):
             if zero.in_place(self.weight):
                 zero.zero_cut_(matrix, self.pattern)
             else:
-                matrix.masked_fill_(~self.mask.view(*self.mask.shape, *(1,) * (matrix.dim() - 2)), 0)
+                matrix.copy_(masked_weight(matrix, self.mask))
             if not self.weight.is_inference():  # which counts no versions
                 self.zeroed = self.weight, self.weight._version
 

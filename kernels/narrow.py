@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
+from .autograd import traced
 from .pattern import BlockPattern
 
 
@@ -38,7 +39,7 @@ class Columns(NamedTuple):
 
 def take(values: Tensor, columns: Columns, dim: int) -> Tensor:
     """The live channels of `values`, whose dimension `dim` is the input channels. A gradient is zero for the others."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if traced():
         return values.index_select(dim, columns.live)
     image = values.dim() == 4 and dim in (1, -3) and values.is_contiguous(memory_format=torch.channels_last)
     if not torch.is_grad_enabled():
@@ -49,8 +50,7 @@ def take(values: Tensor, columns: Columns, dim: int) -> Tensor:
 def narrow(op: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor, columns: Columns, dim: int) -> Tensor:
     """`op` on the live channels of x, whose dimension `dim` they are, and of `weight` [out, in, *taps]."""
     narrow_x, narrow_weight = take(x, columns, dim), take(weight, columns, 1)
-    traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-    if traced or not torch.is_grad_enabled() or x.is_inference():
+    if traced() or not torch.is_grad_enabled() or x.is_inference():
         return op(narrow_x, narrow_weight)
     whole, version = x.detach(), x._version
     address, shape = narrow_x.data_ptr(), narrow_x.shape  # the hooks outlive it

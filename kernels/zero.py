@@ -12,6 +12,7 @@ from torch.autograd import forward_ad
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from . import dispatch
+from .autograd import traced
 from .pattern import BlockPattern
 
 
@@ -20,9 +21,8 @@ def in_place(values: Tensor) -> bool:
     return (
         type(values) in (Tensor, nn.Parameter)
         and values.device.type == "cpu"
-        and not torch.compiler.is_compiling()
+        and not traced()
         and torch._C._get_tracing_state() is None
-        and not torch._C._are_functorch_transforms_active()
         and forward_ad._current_level < 0
         and not is_in_torch_dispatch_mode()
         and dispatch.zeros_in_place()
