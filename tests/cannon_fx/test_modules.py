@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import copy
 import io
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple, Self
 
 import pytest
 import torch
-import torch.nn.functional as F
+from conv1d import Conv1D, import_conv1d
 from torch import Tensor, nn
 
 from cannon_fx import apply_cannon, load
 from cannon_fx.kernels import dispatch
 from cannon_fx.kernels.choice import Choice
-from cannon_fx.kernels.narrow import Columns
-from cannon_fx.modules import BlockSparse, BlockSparseConv2d, BlockSparseLinear
+from cannon_fx.modules import BlockSparseConv2d, BlockSparseLinear
 
 CHIP = {"chip": "demo-32nm", "group_size": 2}
 
@@ -207,191 +203,6 @@ def test_a_large_layer_chooses_its_kernel_and_trains_the_same(monkeypatch: pytes
     assert not results[0][1][~module.mask].any()
 
 
-class Conv1D(nn.Module):
-    """A linear layer with its weight as [in, out], as GPT-2 has it in transformers."""
-
-    def __init__(self, outputs: int, inputs: int) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.randn(inputs, outputs)), nn.Parameter(torch.randn(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.addmm(self.bias, x.view(-1, x.shape[-1]), self.weight).view(*x.shape[:-1], -1)
-
-
-Conv1D.__module__, Conv1D.__qualname__ = "transformers.pytorch_utils", "Conv1D"
-
-
-class Narrow(NamedTuple):
-    """A layer of which whole input channels are cut, and what it computed before it was told so."""
-
-    module: BlockSparse
-    x: Tensor
-
-    @classmethod
-    def of(cls, layer: nn.Module, shape: tuple[int, ...], cut_more: bool) -> Self:
-        x = torch.randn(shape, dtype=torch.float64)
-        module = apply_cannon(nn.Sequential(layer.double()), x, chip="demo-32nm", group_size=1).modules["0"]
-        keep = (torch.arange(module.pattern.shape[1]) % 3 == 0).repeat(module.pattern.shape[0], 1)
-        keep[0, 0] &= not cut_more
-        module.cut(keep)
-        module.choice = Choice(False, "to test it")
-        return cls(module, x)
-
-    def results(self) -> list[Tensor]:
-        """Output, and gradients of weight, bias and input."""
-        x = self.x.clone().requires_grad_()
-        y = self.module(x)
-        return [y, *torch.autograd.grad(y.sin().sum(), (*self.module.parameters(), x))]
-
-    def choose(self) -> None:
-        self.module.choice = Choice(False, "to test it", narrow=True)
-        self.module.columns = Columns.of(self.module.pattern, self.x.device)
-
-
-@pytest.mark.parametrize("cut_more", [False, True])
-@pytest.mark.parametrize(
-    ("layer", "shape"),
-    [
-        (nn.Linear(13, 20), (2, 3, 13)),
-        (Conv1D(20, 13), (2, 3, 13)),
-        (nn.Conv2d(13, 20, 3, padding=1), (2, 13, 6, 5)),
-        (nn.Conv2d(13, 20, (1, 3), stride=2, padding="valid", bias=False), (2, 13, 6, 5)),
-        (nn.Conv2d(13, 20, 3, padding=2, padding_mode="reflect"), (2, 13, 6, 5)),
-    ],
-)
-def test_a_narrow_layer_computes_and_trains_the_same(
-    layer: nn.Module, shape: tuple[int, ...], cut_more: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("transformers", Conv1D.__module__):
-        monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    monkeypatch.setattr(sys.modules[Conv1D.__module__], "Conv1D", Conv1D, raising=False)
-    torch._dynamo.reset()
-    case = Narrow.of(copy.deepcopy(layer), shape, cut_more)
-    expected = case.results()
-    case.choose()
-    assert case.module.columns.whole is not cut_more
-    for found, right in zip(case.results(), expected, strict=True):
-        torch.testing.assert_close(found, right)
-    twin, exported = copy.deepcopy(case.module), torch.export.export(case.module, (case.x,)).module()
-    compiled = torch.compile(case.module, fullgraph=True, backend="aot_eager")
-    with torch.no_grad():
-        for run in (case.module, case.module, twin, exported, compiled):
-            torch.testing.assert_close(run(case.x), expected[0])
-    torch.testing.assert_close(compiled(case.x), expected[0])
-
-
-@pytest.mark.parametrize("choice", [Choice(False, "", narrow=True, samples=4), Choice(False, "", narrow=True)])
-@pytest.mark.parametrize("rows", [[8, 8, 8], [8, 2, 8], [2, 8, 2]])
-def test_inference_after_training_with_other_batches(rows: list[int], choice: Choice) -> None:
-    """Whichever way the calls before took, and though a fused optimiser counts no version."""
-    case = Narrow.of(nn.Linear(13, 20), (8, 13), cut_more=True)
-    case.choose()
-    module = case.module
-    module.choice = choice
-    optimizer = torch.optim.SGD([module.weight], lr=0.1, momentum=0.9, fused=True)
-    optimizer.state[module.weight]["momentum_buffer"] = torch.ones_like(module.weight)
-    for before, trained, after in [rows]:
-        with torch.no_grad():
-            module(case.x[:before])
-        module(case.x[:trained]).sum().backward()
-        with torch.no_grad():
-            module(case.x[:before])
-        optimizer.step()
-        assert module.weight[~module.mask].any()
-        with torch.no_grad():
-            right = F.linear(case.x[:after], module.weight * module.mask, module.bias)
-            torch.testing.assert_close(module(case.x[:after]), right)
-
-
-def test_narrow_layers_of_unusual_inputs() -> None:
-    case = Narrow.of(nn.Conv2d(13, 20, 3, padding=1), (4, 13, 6, 5), cut_more=True)
-    x = case.x.contiguous(memory_format=torch.channels_last).requires_grad_()
-
-    def per_sample(image: Tensor) -> Tensor:
-        return torch.func.vmap(torch.func.grad(lambda one: case.module(one[None]).sin().sum()))(image)
-
-    def batched(image: Tensor) -> Tensor:
-        y = case.module(image)
-        return torch.autograd.grad(y, image, torch.stack([y.detach(), 2 * y.detach()]), is_grads_batched=True)[0]
-
-    calls = [case.module, per_sample, batched, lambda x: case.module(x[0]), lambda x: case.module(x[:0])]
-    expected = [call(x) for call in calls]
-    case.choose()
-    for call, right in zip(calls, expected, strict=True):
-        torch.testing.assert_close(call(x), right)
-
-    case = Narrow.of(nn.Linear(13, 20), (3, 13), cut_more=False)
-    ragged = torch.nested.nested_tensor([case.x[:2], case.x], layout=torch.jagged)
-    right = case.module(ragged).values()
-    case.choose()
-    torch.testing.assert_close(case.module(ragged).values(), right)
-
-
-def large(cut: bool = True) -> BlockSparse:
-    """A layer that is computed densely."""
-    module = apply_cannon(nn.Sequential(nn.Linear(256, 256)), torch.randn(1, 256), chip="siam-32nm").modules["0"]
-    if cut:
-        module.cut(torch.rand(module.pattern.shape, generator=torch.Generator().manual_seed(0)) < 0.5)
-    return module
-
-
-def test_the_callers_mask_may_change_afterwards() -> None:
-    module = large(cut=False)
-    keep = torch.ones(module.pattern.shape, dtype=torch.bool)
-    keep[:, 0] = False
-    module.cut(keep)
-    keep.zero_()
-    before = module.weight.clone()
-    module(torch.randn(3, 256))
-    assert torch.equal(module.weight, before)
-
-
-@pytest.mark.parametrize("grad", [False, True])
-def test_only_the_modules_own_weight_is_zeroed(grad: bool) -> None:
-    module, other, x = large(), nn.Linear(256, 256), torch.randn(3, 256)
-    before, right = other.weight.clone(), F.linear(x, other.weight * module.mask, other.bias)
-    with torch.set_grad_enabled(grad):
-        torch.testing.assert_close(torch.func.functional_call(module, dict(other.named_parameters()), (x,)), right)
-        module.load_state_dict(other.state_dict(), assign=True)
-        torch.testing.assert_close(module(x), right)
-    assert torch.equal(other.weight, before)
-    assert module.own[0] is not module.weight
-    assert copy.deepcopy(large()).double().own[0].dtype == torch.float64
-
-
-def test_a_weight_that_a_graph_has_saved_is_not_written_behind_its_back() -> None:
-    module, x = large(), torch.randn(3, 256, requires_grad=True)
-    with torch.no_grad():
-        module.weight.add_(1)
-    y = F.linear(x, module.weight)
-    module(x)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        y.sum().backward()
-    y = F.linear(x, module.weight)
-    module(x)  # finds its zeros, and writes nothing
-    y.sum().backward()
-
-
-@pytest.mark.parametrize("compiled", [False, True])
-def test_what_is_cut_may_be_anything(compiled: bool) -> None:
-    module, x = large(), torch.randn(3, 256)
-    with torch.no_grad():
-        right = module(x)
-        module.weight[~module.mask] = float("inf")
-    run = torch.compile(module, fullgraph=True, backend="aot_eager") if compiled else module
-    torch.testing.assert_close(run(x), right)
-    gradient = torch.autograd.grad(run(x), module.weight, torch.full_like(right, float("inf")))[0]
-    assert not gradient[~module.mask].any()
-
-
-def test_forward_derivatives_by_a_weight_that_is_cut() -> None:
-    module, x, tangent = large(), torch.randn(3, 256), torch.randn(256, 256)
-    with torch.autograd.forward_ad.dual_level():
-        dual = torch.autograd.forward_ad.make_dual(module.weight.detach(), tangent)
-        y = torch.func.functional_call(module, {"weight": dual}, (x,))
-        torch.testing.assert_close(torch.autograd.forward_ad.unpack_dual(y).tangent, x @ (tangent * module.mask).t())
-
-
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_a_sparse_convolution_keeps_its_inputs_layout(layout: torch.memory_format) -> None:
     model = nn.Sequential(nn.Conv2d(8, 16, 3, padding=1))
@@ -459,9 +270,7 @@ def from_meta(model: nn.Module) -> nn.Module:
 def test_copies_mask_the_gradient_of_a_weight_that_others_read(
     copied: Callable[[nn.Module], nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("transformers", Conv1D.__module__):  # where the pickle says that the class is
-        monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    monkeypatch.setattr(sys.modules[Conv1D.__module__], "Conv1D", Conv1D, raising=False)
+    import_conv1d(monkeypatch)
     model, x = nn.Sequential(Reader(), nn.Linear(16, 4)), torch.randn(5, 16)
     module = apply_cannon(model, x, chip="demo-32nm", group_size=4).modules["0.inner"]
     module.cut(torch.rand(module.pattern.shape, generator=torch.Generator().manual_seed(0)) < 0.5)
