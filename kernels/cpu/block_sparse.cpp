@@ -1,6 +1,7 @@
 // The library's functions. Each returns an error's text, or null. `half`: all arrays are bfloat16, else float.
 #include "dots.h"
 #include "gather.h"
+#include "gather_half.h"
 #include "linear.h"
 #include "outer_linear.h"
 #include "rows.h"
@@ -21,14 +22,19 @@ const char* caught(const Call& call) {
   }
 }
 
-bool is_linear(const Problem& p) {
-  return p.images * p.height == 1 && p.taps() == 1 && p.conv_groups == 1 && p.width == p.out_width;
+template <bool backward, class T>
+void gathered(const Problem& p, const T* source, const T* weight, const T* bias, Lines lines, Activation activation,
+              T* result) {
+  if constexpr (is_half<T>)
+    gather_half<backward>(p, source, weight, bias, lines, activation, result);
+  else
+    gather<backward>(p, source, weight, bias, lines, activation, result);
 }
 
 template <class T>
 void forward(const Problem& p, const void* x, const void* weight, const void* bias, Lines lines, Activation activation,
              void* result) {
-  const auto compute = !is_linear(p) ? gather<T, false> : p.width <= dot_rows ? forward_dots<T> : forward_linear<T>;
+  const auto compute = !p.linear() ? gathered<false, T> : p.width <= dot_rows ? forward_dots<T> : forward_linear<T>;
   compute(p, static_cast<const T*>(x), static_cast<const T*>(weight), static_cast<const T*>(bias), lines, activation,
           static_cast<T*>(result));
 }
@@ -36,10 +42,10 @@ void forward(const Problem& p, const void* x, const void* weight, const void* bi
 template <class T>
 void grad_input(const Problem& p, const void* grad_out, const void* weight, Lines lines, void* result) {
   const T *from = static_cast<const T*>(grad_out), *by = static_cast<const T*>(weight);
-  if (is_linear(p) && p.width <= dot_rows)
+  if (p.linear() && p.width <= dot_rows)
     grad_input_rows(p, from, by, lines, static_cast<T*>(result));
   else
-    gather<T, true>(p, from, by, nullptr, lines, Activation::none, static_cast<T*>(result));
+    gathered<true, T>(p, from, by, nullptr, lines, Activation::none, static_cast<T*>(result));
 }
 
 template <class T>
@@ -47,7 +53,7 @@ void grad_weight(const Problem& p, const void* grad_out, const void* x, const in
   // With more rows a block's products take so long that it matters little in which order their sums are written.
   constexpr int64_t few = 512;
   const auto in_order = p.width <= dot_rows ? grad_weight_rows<T> : outer_linear<T>;
-  const auto compute = is_linear(p) && !p.packed && p.width <= few ? in_order : outer<T>;
+  const auto compute = p.linear() && !p.packed && p.width <= few ? in_order : outer<T>;
   compute(p, static_cast<const T*>(grad_out), static_cast<const T*>(x), block_of, static_cast<T*>(result));
 }
 

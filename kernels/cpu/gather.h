@@ -1,134 +1,169 @@
-// Forward and input gradient: each tile of the result gathers the products of the blocks on its line.
+// Forward and input gradient in fp32: each tile of the result gathers the products of the blocks on its line.
 //
 // Forward: a line is a column block, its blocks bring channel groups of x. Backward the roles change: a line is a
-// channel group, its blocks bring column blocks of the output's gradient. No im2col and no padded copy: for one tap,
-// a row of the result meets a run of source pixels, which brgemm reads where they lie.
+// channel group, its blocks bring column blocks of the output's gradient. No im2col and no padded copy: every pixel of
+// a tile has an address for each tap, and where that meets the padding, it is a pixel of zeros. The sums of some pixels
+// stay in registers for as many blocks and taps as the first cache holds; brgemm would load and store them for each.
 #pragma once
 
+#include <c10/util/Unroll.h>
+
+#include <array>
+
 #include "finish.h"
+#include "meeting.h"
 #include "pack.h"
 
-// Pixels of one axis that a tap connects: result, result + result_step, ... with source, source + source_step, ...
-struct Run {
-  int64_t result, result_step, source, source_step, count;
-};
+constexpr int64_t lanes = Vector::size();
+constexpr int64_t strip = lanes == 16 ? 64 : 16;  // channels whose sums are in registers
+constexpr int64_t chunk = 96;                     // pixels whose sums are in the first cache
+constexpr int64_t cached_weights = 8192;          // numbers of the weight that are there beside them
 
-// The run of the tap at `tap` * dilation inside `result`. in = out * stride + tap * dilation - padding holds always;
-// backward, the result is on the side of in.
-template <bool backward>
-Run run_of(Range result, int64_t sources, int64_t tap, int64_t stride, int64_t padding, int64_t dilation) {
-  const int64_t offset = tap * dilation - padding;
-  Range out;
-  if constexpr (backward)
-    out = {std::max<int64_t>(0, ceil_div(result.begin - offset, stride)),
-           std::min(sources, ceil_div(result.end - offset, stride))};
-  else
-    out = {std::max(result.begin, ceil_div(-offset, stride)), std::min(result.end, ceil_div(sources - offset, stride))};
-  const int64_t count = std::max<int64_t>(0, out.size()), in = out.begin * stride + offset;
-  return backward ? Run{in, stride, out.begin, 1, count} : Run{out.begin, 1, in, stride, count};
-}
-
-// A block of the line, ready to multiply by.
-template <class T>
+// A block, ready to multiply by.
 struct Factor {
-  Taps<T> taps;
-  const T* source;  // its channels at pixel 0, in an array whose pixels are `pitch` apart
+  Taps<float> taps;
+  uintptr_t source;  // address of its channels at pixel 0
   int64_t depth;
+  int64_t column, width;  // what it adds to: channels of the tile
+  bool first;             // nothing has been added to them
 };
 
-// One tile: rows [down) of all images' rows, columns [across), `width` channels.
-template <class T, bool backward>
-void add_products(const Problem& p, Range down, Range across, int64_t width, const Factor<T>& factor, int64_t pitch,
-                  float* sums) {
-  const int64_t rows = backward ? p.height : p.out_height;
-  const int64_t source_rows = backward ? p.out_height : p.height, source_columns = backward ? p.out_width : p.width;
-  for (int64_t image = down.begin / rows; image * rows < down.end; ++image) {
-    const Range inside = intersect({down.begin - image * rows, down.end - image * rows}, {0, rows});
-    float* const to = sums + (image * rows - down.begin) * across.size() * width;
-    for (int64_t r = 0; r < p.taps_h; ++r) {
-      const Run y = run_of<backward>(inside, source_rows, r, p.stride_h, p.padding_h, p.dilation_h);
-      for (int64_t s = 0; s < p.taps_w && y.count; ++s) {
-        const Run x = run_of<backward>(across, source_columns, s, p.stride_w, p.padding_w, p.dilation_w);
-        for (int64_t i = 0; i < y.count && x.count; ++i) {
-          const int64_t pixel = (image * source_rows + y.source + i * y.source_step) * source_columns + x.source;
-          const int64_t sum = (y.result + i * y.result_step) * across.size() + x.result - across.begin;
-          multiply(x.count, width, factor.depth, factor.source + pixel * pitch, x.source_step * pitch,
-                   factor.taps.tap(r * p.taps_w + s), factor.taps.ld, to + sum * width, x.result_step * width);
-        }
+// Some rows of a packed block: channels that one tap brings.
+struct Rows {
+  const float* weight;
+  uintptr_t source;
+  int64_t depth, tap;
+};
+
+// sums [pixels, vectors * lanes] += the products of what a chunk's pixels meet with all these rows; `fresh`: = them.
+template <int vectors>
+void add_products(const std::vector<Rows>& all, const Meeting& meeting, int64_t pixels, int64_t ld, bool fresh,
+                  float* sums, int64_t ld_sums) {
+  constexpr int together = vectors > 3 || lanes < 16 ? 6 : 8;  // enough sums that none waits for the one before it
+  const c10::ForcedUnroll<together> each_pixel;
+  const c10::ForcedUnroll<vectors> each_vector;
+  const int64_t last_tap = meeting.met.size() - 1;
+  for (int64_t first = 0; first < pixels; first += together, sums += together * ld_sums) {
+    std::array<std::array<Vector, vectors>, together> sum;
+    each_pixel([&](auto i) {
+      each_vector([&](auto v) { sum[i][v] = fresh ? Vector(0.0f) : Vector::loadu(sums + i * ld_sums + v * lanes); });
+    });
+    for (const Rows& rows : all) {
+      const Range met = meeting.met[rows.tap];
+      if (met.end <= first || first + together <= met.begin) continue;
+      const int64_t* const offset = meeting.offset.data() + rows.tap * chunk + first;
+      std::array<const float*, together> pixel;
+      each_pixel([&](auto i) { pixel[i] = reinterpret_cast<const float*>(rows.source + offset[i]); });
+      if (rows.tap == last_tap)  // what it meets a chunk later is new, and the processor does not foresee it
+        for (int64_t i = 0; i < together; ++i)
+          for (int64_t byte = 0; byte < rows.depth * 4; byte += 64)
+            __builtin_prefetch(reinterpret_cast<const void*>(rows.source + offset[i] + chunk * meeting.pitch + byte));
+      const float* weight = rows.weight;
+      for (int64_t k = 0; k < rows.depth; ++k, weight += ld) {
+        std::array<Vector, vectors> row;
+        each_vector([&](auto v) { row[v] = Vector::loadu(weight + v * lanes); });
+        each_pixel([&](auto i) {
+          const Vector x(pixel[i][k]);
+          each_vector([&](auto v) { sum[i][v] = at::vec::fmadd(x, row[v], sum[i][v]); });
+        });
       }
     }
+    each_pixel([&](auto i) { each_vector([&](auto v) { sum[i][v].store(sums + i * ld_sums + v * lanes); }); });
   }
 }
 
-// [pixels, channels] -> [ceil(channels / width), pixels, width]: what a block reads lies together.
-template <class T>
-Buffer<T> panels(const T* source, int64_t pixels, int64_t channels, int64_t width) {
-  constexpr int64_t piece = 16;
-  const int64_t count = ceil_div(channels, width);
-  Buffer<T> result(count * pixels * width);
-  parallel(ceil_div(pixels, piece), [&](const auto& next) {
-    for (int64_t task; (task = next()) >= 0;)
-      for (int64_t c = 0; c < count; ++c)
-        for (int64_t i = task * piece; i < std::min((task + 1) * piece, pixels); ++i)
-          std::memcpy(result.data() + (c * pixels + i) * width, source + i * channels + c * width,
-                      std::min(width, channels - c * width) * sizeof(T));
-  });
-  return result;
+// A chunk's sums [pixels, ld_sums] += the products with these blocks of one line.
+inline void add_blocks(const Factor* begin, const Factor* end, int64_t taps, const Meeting& meeting, int64_t pixels,
+                       float* sums, int64_t ld_sums, std::vector<Rows>& rows) {
+  constexpr decltype(&add_products<1>) by_vectors[] = {add_products<1>, add_products<2>, add_products<3>,
+                                                       add_products<4>};
+  constexpr int64_t most = cached_weights / strip;
+  for (int64_t c = 0; c < begin->width; c += strip) {
+    int64_t depth = 0;
+    bool fresh = begin->first;
+    const auto add = [&] {
+      const auto add = by_vectors[ceil_div(std::min(strip, begin->width - c), lanes) - 1];
+      add(rows, meeting, pixels, begin->taps.ld, fresh, sums + begin->column + c, ld_sums);
+      rows.clear();
+      depth = 0;
+      fresh = false;
+    };
+    for (const Factor* factor = begin; factor != end; ++factor)
+      for (int64_t tap = 0; tap < taps; ++tap)
+        for (int64_t k = 0, piece; k < factor->depth; k += piece) {
+          piece = std::min(factor->depth - k, most);
+          if (depth + piece > most) add();
+          rows.push_back({factor->taps.tap(tap) + k * factor->taps.ld + c, factor->source + k * sizeof(float), piece,
+                          tap});
+          depth += piece;
+        }
+    add();
+  }
 }
 
-template <class T, bool backward>
-void gather(const Problem& p, const T* source, const T* weight, const T* bias, Lines lines, Activation activation,
-            T* result) {
-  const int64_t rows = p.images * (backward ? p.height : p.out_height), columns = backward ? p.width : p.out_width;
+template <bool backward>
+void gather(const Problem& p, const float* source, const float* weight, const float* bias, Lines lines,
+            Activation activation, float* result) {
   const int64_t channels = backward ? p.in_channels : p.out_channels;
   const int64_t source_channels = backward ? p.out_channels : p.in_channels;
   const int64_t count = backward ? p.channel_groups : p.column_blocks;
-  const int64_t widest = std::min(backward ? p.group_size : p.out_block, channels);
-  prefer_large_pages(result, rows * columns * channels * sizeof(T));
+  const std::vector<Grid> grids = ::grids<backward>(p);
+  const int64_t pixels = grids[0].images * grids[0].rows * grids[0].columns;
+  prefer_large_pages(result, pixels * channels * sizeof(float));
 
   // Where many blocks read the same channels, which lie far apart in x, these are brought together once.
   const int64_t panel = backward ? p.out_block : p.group_size;
-  const bool gathered = rows == 1 && p.taps() == 1 && p.conv_groups == 1 && columns >= 64 &&
-                        p.blocks * panel >= 4 * source_channels && source_channels > panel;
-  const Buffer<T> copy = gathered ? panels(source, columns, source_channels, panel) : Buffer<T>(0);
-  const int64_t pitch = gathered ? panel : source_channels;
+  const bool gathered =
+      p.linear() && pixels >= 64 && p.blocks * panel >= 4 * source_channels && source_channels > panel;
+  const Buffer<float> copy = gathered ? panels(source, pixels, source_channels, panel) : Buffer<float>(0);
+  const int64_t pitch = (gathered ? panel : source_channels) * sizeof(float);
+  const std::vector<float> zeros(source_channels);
+  // A linear layer has no padding: only what is summed up beyond the last pixel, and not used, comes from nowhere.
+  const int64_t nowhere = gathered ? 0 : reinterpret_cast<intptr_t>(zeros.data()) - reinterpret_cast<intptr_t>(source);
+
+  // Narrow lines share what is not a matter of channels.
+  const int64_t line_width = std::min(backward ? p.group_size : p.out_block, channels);
+  const int64_t span = line_width % lanes == 0 && p.conv_groups == 1 ? std::max<int64_t>(1, strip / line_width) : 1;
+  const int64_t spans = ceil_div(count, span), widest = ceil_div(span * line_width, lanes) * lanes;
 
   // A block is packed once per tile and line, so tiles are large; yet there must be enough of them for all threads.
-  // Inside a tile, all products of some 64 pixels are added up while their sums are in the first cache.
-  const int64_t share = ceil_div(rows * columns * count * p.conv_groups, 4 * at::get_num_threads());
-  const int64_t target = std::clamp<int64_t>(share, 64, 1024);
-  const int64_t chunk_columns = std::min<int64_t>(columns, 64), chunk_rows = ceil_div(64, chunk_columns);
-  const int64_t tile_columns = ceil_div(std::min(columns, target), chunk_columns) * chunk_columns;
-  const int64_t tile_rows = ceil_div(std::max<int64_t>(1, target / tile_columns), chunk_rows) * chunk_rows;
-  const int64_t tiles_across = ceil_div(columns, tile_columns), tiles = ceil_div(rows, tile_rows) * tiles_across;
+  const int64_t share = ceil_div(pixels * spans * p.conv_groups, 4 * at::get_num_threads());
+  const int64_t tile_pixels = ceil_div(std::clamp<int64_t>(share, 1, 2048), chunk) * chunk;
+  const int64_t tiles = ceil_div(grids[0].size(), tile_pixels), phases = grids.size();
 
-  const std::vector<int32_t> order = longest_first(lines, count);
+  std::vector<int32_t> starts;
+  for (int64_t s = 0; s <= spans; ++s) starts.push_back(lines.start[std::min(s * span, count)]);
+  const std::vector<int32_t> order = longest_first({starts.data(), nullptr, nullptr}, spans);
 
-  parallel(tiles * count * p.conv_groups, [&](const auto& next) {
-    Packer<T> packer(p);
+  parallel(tiles * phases * spans * p.conv_groups, [&](const auto& next) {
+    Packer<float> packer(p);
     constexpr int64_t cache = 512 * 1024;
-    const bool one_chunk = tile_rows <= chunk_rows && tile_columns <= chunk_columns;
-    // With one chunk a packed block is used once: the next one arrives while this one is multiplied by.
-    const int64_t together = one_chunk ? 1 : std::max<int64_t>(1, cache / (packer.size() * sizeof(T)));
-    Buffer<T> packed(together * packer.size());
-    std::vector<Factor<T>> factors;
-    Buffer<float> sums(tile_rows * tile_columns * widest);
+    const int64_t together = std::max<int64_t>(1, cache / (packer.size() * sizeof(float)));
+    Buffer<float> packed(together * packer.size() + lanes);  // a row's last vector may reach beyond
+    Buffer<float> sums(tile_pixels * widest);
+    Meeting meeting(chunk, pitch, p.taps());
+    std::vector<Factor> factors;
+    std::vector<Rows> rows;
+    std::vector<bool> started;
     for (int64_t task; (task = next()) >= 0;) {
-      const int64_t tile = task % tiles, q = task / tiles % p.conv_groups;
-      const int64_t line = order[task / tiles / p.conv_groups];
-      const Range made = backward ? inputs_of(p, line) : outputs_of(p, line, q);
-      if (made.size() <= 0) continue;
+      const Grid& grid = grids[task % phases];
+      const int64_t tile = task / phases % tiles, q = task / phases / tiles % p.conv_groups;
+      const int64_t head = order[task / phases / tiles / p.conv_groups] * span, tail = std::min(head + span, count);
+      const auto made_by = [&](int64_t line) { return backward ? inputs_of(p, line) : outputs_of(p, line, q); };
+      const Range made = {made_by(head).begin, made_by(tail - 1).end};
+      const Range own = intersect({tile * tile_pixels, (tile + 1) * tile_pixels}, {0, grid.size()});
+      if (made.size() <= 0 || own.size() <= 0) continue;
       const int64_t width = made.size(), first = backward ? made.begin + q * p.group_in() : made.begin;
-      const Range down = {tile / tiles_across * tile_rows, std::min((tile / tiles_across + 1) * tile_rows, rows)};
-      const Range across = {tile % tiles_across * tile_columns,
-                            std::min((tile % tiles_across + 1) * tile_columns, columns)};
+      const int64_t ld_sums = ceil_div(width, lanes) * lanes;
 
-      const int64_t begin = lines.start[line], end = lines.start[line + 1];
-      int64_t at = begin;
+      const int64_t begin = lines.start[head], end = lines.start[tail];
+      int64_t at = begin, line = head;
+      started.assign(span, false);
       do {
-        const bool fresh = at == begin;
         factors.clear();
+        const bool from_begin = at == begin;
         for (; at < end && static_cast<int64_t>(factors.size()) < together; ++at) {
+          while (at >= lines.start[line + 1]) ++line;
           const int64_t j = backward ? lines.other[at] : line, g = backward ? line : lines.other[at];
           const Range outputs = outputs_of(p, j, q), inputs = inputs_of(p, g);
           if (outputs.size() <= 0) continue;
@@ -137,29 +172,36 @@ void gather(const Problem& p, const T* source, const T* weight, const T* bias, L
             return weight + (backward ? p.block_offset(lines.other[at], line, slot)
                                       : p.block_offset(line, lines.other[at], slot));
           };
-          const T* block = block_at(at) + (outputs.begin - j * p.out_block) * p.row_stride;
+          const float* block = block_at(at) + (outputs.begin - j * p.out_block) * p.row_stride;
           if (at + 1 < end) prefetch(block_at(at + 1), outputs.size(), inputs.size() * p.channel_stride, p.row_stride);
-          T* const to = packed.data() + factors.size() * packer.size();
-          const Taps<T> taps = backward ? packer.across(block, outputs.size(), inputs.size(), to)
-                                        : packer.down(block, outputs.size(), inputs.size(), to);
-          const T* from = gathered ? copy.data() + lines.other[at] * columns * panel
-                                   : source + (backward ? outputs.begin : q * p.group_in() + inputs.begin);
-          factors.push_back({taps, from, backward ? outputs.size() : inputs.size()});
+          float* const to = packed.data() + factors.size() * packer.size();
+          const Taps<float> taps = backward ? packer.across(block, outputs.size(), inputs.size(), to)
+                                            : packer.down(block, outputs.size(), inputs.size(), to);
+          const float* from = gathered ? copy.data() + lines.other[at] * pixels * panel
+                                       : source + (backward ? outputs.begin : q * p.group_in() + inputs.begin);
+          factors.push_back({taps, reinterpret_cast<uintptr_t>(from), backward ? outputs.size() : inputs.size(),
+                             made_by(line).begin - made.begin, made_by(line).size(), !started[line - head]});
+          started[line - head] = true;
         }
-        float* sum = sums.data();
-        for (int64_t row = down.begin; row < down.end; row += chunk_rows)
-          for (int64_t column = across.begin; column < across.end; column += chunk_columns) {
-            const Range y = {row, std::min(row + chunk_rows, down.end)};
-            const Range x = {column, std::min(column + chunk_columns, across.end)};
-            if (fresh) std::fill_n(sum, y.size() * x.size() * width, 0.0f);
-            for (const Factor<T>& factor : factors) add_products<T, backward>(p, y, x, width, factor, pitch, sum);
-            if (at == end)
-              for (int64_t pixel = 0; pixel < y.size() * x.size(); ++pixel)
-                finish(sum + pixel * width, bias ? bias + first : nullptr, activation, width,
-                       result + ((y.begin + pixel / x.size()) * columns + x.begin + pixel % x.size()) * channels +
-                           first);
-            sum += chunk_rows * chunk_columns * width;
+        const bool whole = from_begin && at == end;  // then a chunk's sums need not wait for more blocks
+        for (int64_t pixel = own.begin; pixel < own.end; pixel += chunk) {
+          float* const sum = sums.data() + (whole ? 0 : (pixel - own.begin) * ld_sums);
+          const int64_t size = std::min(chunk, own.end - pixel);
+          meeting.fill(grid, pixel, size, nowhere);
+          const Factor *some = factors.data(), *const last = some + factors.size();
+          for (const Factor* next; some != last; some = next) {
+            for (next = some; next != last && next->column == some->column;) ++next;
+            add_blocks(some, next, p.taps(), meeting, size, sum, ld_sums, rows);
           }
+          if (at < end) continue;
+          for (int64_t empty = head; empty < tail; ++empty)
+            if (const Range none = made_by(empty); !started[empty - head])
+              for (int64_t i = 0; i < size; ++i)
+                std::fill_n(sum + i * ld_sums + none.begin - made.begin, none.size(), 0.0f);
+          for (int64_t i = 0; i < size; ++i)
+            finish(sum + i * ld_sums, bias ? bias + first : nullptr, activation, width,
+                   result + meeting.result[i] * channels + first);
+        }
       } while (at < end);
     }
   });

@@ -5,7 +5,7 @@
 // the columns too many are zeros.
 #pragma once
 
-#include "gather.h"
+#include "gather_half.h"
 
 struct Planes {
   int64_t height, width, phases, row;  // row: pixels of one output channel in the transposed gradient, with its margin

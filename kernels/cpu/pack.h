@@ -54,6 +54,10 @@ class Packer {
 
   // Channels down, outputs across: what the forward multiplies pixels of x by.
   Taps<T> down(const T* block, int64_t outputs, int64_t channels, T* to) {
+    if (!is_half<T> && p_.channel_stride != 1) {  // a channel's taps stay neighbours
+      transpose<T>(outputs, channels * p_.taps(), block, p_.row_stride, to, outputs);
+      return {to, outputs, p_.taps() * outputs};
+    }
     const Taps<T> source = rows(block, outputs, channels, by_tap_.data());
     const int64_t tap = (is_half<T> ? even(channels) : channels) * outputs;
     for (int64_t t = 0; t < p_.taps(); ++t) {
@@ -93,3 +97,19 @@ class Packer {
   const Problem& p_;
   Buffer<T> by_tap_;
 };
+
+// [pixels, channels] -> [ceil(channels / width), pixels, width]: what a block reads lies together.
+template <class T>
+Buffer<T> panels(const T* source, int64_t pixels, int64_t channels, int64_t width) {
+  constexpr int64_t piece = 16;
+  const int64_t count = ceil_div(channels, width);
+  Buffer<T> result(count * pixels * width);
+  parallel(ceil_div(pixels, piece), [&](const auto& next) {
+    for (int64_t task; (task = next()) >= 0;)
+      for (int64_t c = 0; c < count; ++c)
+        for (int64_t i = task * piece; i < std::min((task + 1) * piece, pixels); ++i)
+          std::memcpy(result.data() + (c * pixels + i) * width, source + i * channels + c * width,
+                      std::min(width, channels - c * width) * sizeof(T));
+  });
+  return result;
+}
