@@ -98,6 +98,26 @@ def test_convolution_and_its_gradients(
             assert relative_error(found, expected) < TOLERANCE[dtype], (name, image, density)
 
 
+@pytest.mark.parametrize(
+    ("image", "window", "blocks"),
+    [
+        ((1, 1, 9), Window((1, 1), padding=(1, 0)), (20, 12, 8, 4)),  # one row in, three out: no linear layer
+        ((2, 33, 35), Window((3, 3), padding=(1, 1)), (64, 64, 32, 16)),  # several tiles; lines that share a task
+        ((1, 10, 7), Window((3, 3), padding=(1, 1)), (70, 330, 64, 64)),  # more blocks than are packed at once
+        ((1, 29, 21), Window((3, 2), (2, 3), (1, 1)), (40, 48, 16, 16)),  # phases of a stride, in several tiles
+    ],
+)
+def test_convolution_beyond_one_tile(
+    image: tuple[int, int, int], window: Window, blocks: tuple[int, int, int, int], backend: str
+) -> None:
+    case = ConvCase(image, random_pattern(*blocks, 0.7), window, torch.float32, False, True)
+    x, weight, bias = leaves(case.x, case.weight, case.bias)
+    y = block_sparse_conv2d(x, weight, case.pattern, bias, *window[1:])
+    y.backward(case.upstream)
+    for found, expected in zip((y, x.grad, weight.grad, bias.grad), case.expected, strict=True):
+        assert relative_error(found, expected) < 1e-5
+
+
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(
     ("length", "geometry"), [(11, (2, 1, 2, 2)), (7, (1, 0, 1, 1)), (3, (1, 1, 1, 4)), (70, (3, 5, 1, 1))]
