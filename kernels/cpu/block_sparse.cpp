@@ -3,6 +3,7 @@
 #include "gather.h"
 #include "gather_half.h"
 #include "linear.h"
+#include "outer_direct.h"
 #include "outer_linear.h"
 #include "rows.h"
 
@@ -53,6 +54,10 @@ void grad_weight(const Problem& p, const void* grad_out, const void* x, const in
   // With more rows a block's products take so long that it matters little in which order their sums are written.
   constexpr int64_t few = 512;
   const auto in_order = p.width <= dot_rows ? grad_weight_rows<T> : outer_linear<T>;
+  if constexpr (!is_half<T>)
+    if (outer_is_direct(p))
+      return outer_direct(p, static_cast<const T*>(grad_out), static_cast<const T*>(x), block_of,
+                          static_cast<T*>(result));
   const auto compute = p.linear() && !p.packed && p.width <= few ? in_order : outer<T>;
   compute(p, static_cast<const T*>(grad_out), static_cast<const T*>(x), block_of, static_cast<T*>(result));
 }

@@ -31,7 +31,10 @@ struct Problem {
   int64_t packed, row_stride, channel_stride, tap_stride;
 
   int64_t taps() const { return taps_h * taps_w; }
-  bool linear() const { return images * height * out_height == 1 && taps() == 1 && conv_groups == 1 && width == out_width; }
+  bool linear() const {
+    return images * height * out_height == 1 && taps() == 1 && conv_groups == 1 && width == out_width &&
+           padding_h + padding_w == 0;
+  }
   int64_t group_in() const { return in_channels / conv_groups; }
   int64_t group_out() const { return out_channels / conv_groups; }
 

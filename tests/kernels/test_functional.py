@@ -102,7 +102,10 @@ def test_convolution_and_its_gradients(
     ("image", "window", "blocks"),
     [
         ((1, 1, 9), Window((1, 1), padding=(1, 0)), (20, 12, 8, 4)),  # one row in, three out: no linear layer
+        ((1, 1, 9), Window((1, 1), (3, 1), (1, 0)), (20, 12, 8, 4)),  # nor here: one row out, of padding
         ((2, 33, 35), Window((3, 3), padding=(1, 1)), (64, 64, 32, 16)),  # several tiles; lines that share a task
+        ((2, 5, 6), Window((3, 3), padding=(1, 1)), (170, 144, 80, 144)),  # blocks in several pieces
+        ((3, 6, 5), Window((2, 3), (1, 2), (1, 1)), (96, 100, 96, 16)),  # outputs as vectors
         ((1, 10, 7), Window((3, 3), padding=(1, 1)), (70, 330, 64, 64)),  # more blocks than are packed at once
         ((1, 29, 21), Window((3, 2), (2, 3), (1, 1)), (40, 48, 16, 16)),  # phases of a stride, in several tiles
     ],
