@@ -21,7 +21,7 @@ from cannon_fx.compare.summary import COSTS, advantages, points, same_energy
 
 @dataclass(frozen=True)
 class Options:
-    """Folders that `cannon compare` wrote, or compare.json files."""
+    """Folders that `cannon compare` wrote, or compare.json files; of a run that is in several, the first one counts."""
 
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
     out: Path = Path(__file__).parent / "results" / "compare.json"
@@ -30,7 +30,8 @@ class Options:
 def main(options: Options) -> None:
     paths = [path / "compare.json" if path.is_dir() else path for path in options.folders]
     records: list[dict[str, Any]] = [json.loads(path.read_text("utf-8")) for path in paths]
-    rows = [row for record in records for row in record["runs"]]
+    runs = {_key(row): row for record in reversed(records) for row in reversed(record["runs"])}
+    rows = list(reversed(runs.values()))
     console, found = Console(), points(rows)
     for network, chip in dict.fromkeys((point.network, point.chip) for point in found):
         heads = ("method", "budget", "seeds", "accuracy (%)", "pJ", "cycles", "energy", "latency", "EDP", "density (%)")
@@ -48,13 +49,18 @@ def main(options: Options) -> None:
         console.print(f"{where}: cannon - {gap['method']}: {gap['points']:+.2f} points{spread}", highlight=False)
     result = {
         "schema": 1,
-        "commands": [record["command"] for record in records],
+        "commands": [command for record in records for command in record.get("commands", [record.get("command")])],
         "versions": records[0]["versions"],
         "runs": rows,
         "refused": [each for record in records for each in record["refused"]],
     }
     options.out.parent.mkdir(exist_ok=True)
     atomic_write_text(options.out, json.dumps(result, indent=1) + "\n")
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    names = ("network", "data", "chip", "method", "budget", "seed", "epochs", "learning_rate")
+    return tuple(row[name] for name in names)
 
 
 if __name__ == "__main__":
