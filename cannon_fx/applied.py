@@ -115,12 +115,12 @@ class AppliedPlan(Plan):
             raise MappingError("the network of this plan no longer exists; keep a reference to it and save again.")
         return save(model, self, folder, packed)
 
-    def set_budget(self, budget: str | Budget, steps: int, *, pricing: Pricing | None = None) -> BudgetControl:
+    def set_budget(self, budget: str | Budget, steps: int, *, pricing: Pricing = "energy") -> BudgetControl:
         """Starts a descent to `budget` over `steps` optimiser steps.
 
-        `pricing` is what units are taken to cost; without it, what the budget counts. "distance" and "equal" are
-        baselines. Before anything changes, raises InfeasibleError for a budget that no masks meet or a plan without
-        layers, and RunError for `steps` below 1 or a frozen layer.
+        `pricing` is what units are taken to cost; all but "energy" are baselines. Before anything changes, raises
+        InfeasibleError for a budget that no masks meet or a plan without layers, and RunError for `steps` below 1 or a
+        frozen layer.
         """
         if not self.modules:
             raise InfeasibleError(

@@ -46,10 +46,9 @@ class BudgetControl:
     """
 
     def __init__(
-        self, plan: Plan, modules: Mapping[str, BlockSparse], budget: Budget, steps: int, pricing: Pricing | None = None
+        self, plan: Plan, modules: Mapping[str, BlockSparse], budget: Budget, steps: int, pricing: Pricing = "energy"
     ) -> None:
-        self.plan, self.modules, self.budget, self.steps = plan, modules, budget, steps
-        self.pricing = pricing or budget.metric
+        self.plan, self.modules, self.budget, self.steps, self.pricing = plan, modules, budget, steps, pricing
         if steps < 1:
             raise RunError(f"a descent of {steps} steps is none: give at least one optimiser step.")
         if frozen := [name for name, module in modules.items() if not module.weight.requires_grad]:

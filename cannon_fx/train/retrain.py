@@ -21,7 +21,7 @@ def retrain(
     val_loader: Loader,
     *,
     budget: str | Budget = "energy/3",
-    pricing: Pricing | None = None,
+    pricing: Pricing = "energy",
     epochs: int = 30,
     on_epoch: Callable[[Epoch], None] | None = None,
     **options: Any,

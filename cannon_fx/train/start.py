@@ -15,7 +15,7 @@ from cannon_fx.train.budget import Budget
 from cannon_fx.train.protocol import Control
 from cannon_fx.train.unit_prices import Pricing
 
-PRICING: dict[Method, Pricing | None] = {"cost-blind": "equal", "distance": "distance", "cannon": None}
+PRICING: dict[Method, Pricing] = {"cost-blind": "equal", "distance": "distance", "cannon": "energy"}
 UNIT: dict[Method, Unit] = {"unstructured": "weight", "block-magnitude": "connection"}
 RANKING: dict[Method, Ranking] = {"filter-l1": "l1", "depgraph": "depgraph"}
 

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cannon_fx.channels import Moving, Needed, Pairs, Reading, travels
-from cannon_fx.cost import flit_pj, phases_of
+from cannon_fx.cost import flit_pj
 from cannon_fx.counting import Counter, reads, sends
 from cannon_fx.layer import Layer
 from cannon_fx.plans import Plan
-from cannon_fx.train.budget import Metric
 from cannon_fx.train.units import Units
 
-Pricing = Literal["energy", "latency", "edp", "distance", "equal"]
-"""What a method takes a unit to cost: the energy, latency or energy-delay product that ends with it, the links that its
-reads cross, or its reads."""
+Pricing = Literal["energy", "distance", "equal"]
+"""What a method takes a unit to cost: the energy that ends with it, the links that its reads cross, or its reads."""
 
 Floats = NDArray[np.float64]
 
-Rates = Mapping[tuple[str, str], float]
-"""By kind and node of a phase: what a pJ of it counts for."""
-
 
 def unit_prices(units: Units, counter: Counter, pairs: Pairs, pricing: Pricing) -> Floats:
-    """Per unit, when only `pairs` are left: in pJ, cycles, shares of the product, links, or tiles that read it."""
-    if pricing in get_args(Metric):
-        return _cost(units, counter, pairs, _rates(counter, pairs, pricing))
+    """Per unit, when only `pairs` are left: in pJ, links, or tiles that read it."""
+    if pricing == "energy":
+        return _energy_pj(units, counter, pairs)
     reading = {"distance": _links, "equal": _one}[pricing]
     tables = {layer.name: reading(counter.plan, layer) for layer in counter.plan.layers}
     return _of_reads(units, counter, counter.needed_pairs(pairs), tables)
@@ -46,31 +41,16 @@ def _of_reads(units: Units, counter: Counter, pairs: Pairs, tables: Mapping[str,
     return total
 
 
-def _rates(counter: Counter, pairs: Pairs, pricing: Pricing) -> Rates:
-    """A phase's latency is shared by its transfers in proportion to their energy."""
-    if pricing == "energy":
-        return {(phase.kind, phase.node): 1.0 for phase in phases_of(counter.plan)}
-    cost = counter.cost(pairs, 1.0)
-    cycles, energy_pj = cost.communication.latency_cycles, cost.communication.energy_pj
-    rate = np.divide(cycles, energy_pj, out=np.zeros_like(cycles), where=energy_pj > 0)
-    if pricing == "edp" and cost.edp_pj_cycles > 0:  # its relative change is the sum of the factors'
-        rate = rate / cost.latency_cycles + 1 / cost.energy_pj
-    return {(phase.kind, phase.node): each for phase, each in zip(cost.phases, rate.tolist(), strict=True)}
-
-
-def _cost(units: Units, counter: Counter, pairs: Pairs, rate: Rates) -> Floats:
+def _energy_pj(units: Units, counter: Counter, pairs: Pairs) -> Floats:
     """The reads' input transfers, and what making the channels took."""
     needed, left = counter.channels.needed(pairs), counter.needed_pairs(pairs)
-    inputs = {
-        layer.name: counter.prices[layer.name].input_pj * rate["input", layer.node] for layer in counter.plan.layers
-    }
-    total = _of_reads(units, counter, left, inputs)
+    total = _of_reads(units, counter, left, {name: price.input_pj for name, price in counter.prices.items()})
     read = units.of_channel < units.count
-    np.add.at(total, units.of_channel[read], _made(counter, left, needed, rate)[read])
+    np.add.at(total, units.of_channel[read], _made_pj(counter, left, needed)[read])
     return total
 
 
-def _made(counter: Counter, left: Pairs, needed: Needed, rate: Rates) -> Floats:
+def _made_pj(counter: Counter, left: Pairs, needed: Needed) -> Floats:
     """Per channel, for the layers that read it: its partial sums, and what other ops bring to where it is.
 
     A channel is made for those layers and for every op that brings it elsewhere, and each takes an equal share; what an
@@ -79,8 +59,7 @@ def _made(counter: Counter, left: Pairs, needed: Needed, rate: Rates) -> Floats:
     plan, channels = counter.plan, counter.channels
     made, read, moved = (np.zeros(len(channels) + 2) for _ in range(3))
     for layer in plan.layers:
-        price = counter.prices[layer.name].sum_pj * rate["partial_sum", layer.node]
-        price = price / layer.column_channels[:, None]  # of a channel, [J, I]
+        price = counter.prices[layer.name].sum_pj / layer.column_channels[:, None]  # of a channel, [J, I]
         block = np.arange(layer.out_channels) // layer.out_block
         paid = (price[block].T * sends(layer, counter.of_layer(layer, left))).sum(0)
         made[channels.first[layer.name] + counter.columns[layer.name]] = paid
@@ -94,8 +73,7 @@ def _made(counter: Counter, left: Pairs, needed: Needed, rate: Rates) -> Floats:
         if isinstance(step, Moving):
             goes = needed.rows[step.node]
             source, target = step.source[goes], step.target[goes]
-            paid = _moved_pj(counter, step) * rate.get(("move", step.node), 0.0)
-            np.add.at(made, target, paid[goes] + (made * share)[source])
+            np.add.at(made, target, _moved_pj(counter, step)[goes] + (made * share)[source])
     return np.where(channels.pinned, 0.0, made * share * read)
 
 

@@ -5,7 +5,10 @@ Every backend of this machine's CPU: compiled (if it has a compiler), and plain 
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -315,3 +318,13 @@ def test_shapes_beyond_31_bits_are_those_of_the_dense_op() -> None:
     assert z.shape == (2**15, 64, 64, 65)
     assert torch.autograd.grad(y.sum(), weight)[0].shape == weight.shape
     assert torch.autograd.grad(z.sum(), taps)[0].shape == taps.shape
+
+
+@pytest.mark.slow
+def test_the_same_with_avx2_alone() -> None:
+    """All of this file again, with kernels compiled for machines that have no AVX-512."""
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        pytest.skip("this machine has no AVX-512: the other tests are with AVX2 already")
+    environment = os.environ | {"ATEN_CPU_CAPABILITY": "avx2"}
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", __file__]
+    subprocess.run(command, env=environment, check=True)
