@@ -33,6 +33,8 @@ MACS_PER_US = 80_000
 """Dense multiply-accumulates: two cores with AVX-512. A faster machine makes the choice for sparse later."""
 BYTES_PER_US = 30_000
 """Of a weight, from memory or a shared cache: what a linear layer takes for one sample"""
+PACKED_PIXELS = 12
+"""Packing a block for a convolution takes as long as its products with so many pixels"""
 NARROW_MARGIN = 0.1
 """Share of the dense op's time that must be saved, beyond what sparse kernels would save, for a narrow one"""
 
@@ -70,9 +72,15 @@ def choose(
             # Training gathers the weight and spreads its gradient at every call.
             once_us, spread_us = products_us, 4 * fetch_us
             choice = Choice(False, f"narrow: dense on {live} of {pattern.in_channels} input channels", narrow=True)
-    if share == 0 or device.type != "cpu" or once_us * share >= CALL_US + spread_us:
+    if share == 0 or device.type != "cpu":
         return choice
-    samples = math.ceil((STEP_US + spread_us) / (products_us * share))
+    samples = 1
+    if choice.sparse and taps > 1:
+        samples = math.ceil(PACKED_PIXELS * (1 - share) / share * weights / macs)
+    if once_us * share < CALL_US + spread_us:
+        samples = max(samples, math.ceil((STEP_US + spread_us) / (products_us * share)))
+    if samples == 1:
+        return choice
     return choice._replace(why=f"{choice.why}, in batches of {samples} and more", samples=samples)
 
 

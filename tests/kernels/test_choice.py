@@ -49,6 +49,18 @@ def test_a_small_layer_needs_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose(pattern(0.25, 16, 16), 1, 1000 * macs, CPU, torch.float32).samples == 1
 
 
+def test_a_small_image_needs_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packing a block of a convolution must be paid by products with enough pixels, the more the denser the layer."""
+    monkeypatch.setattr(dispatch, "compiled", lambda dtype: True)
+    weights = 400 * 64 * 64 * 9
+    sparse, dense = (choose(pattern(density), 9, 16 * weights, CPU, torch.float32) for density in (0.25, 0.75))
+    assert sparse.sparse
+    assert sparse.samples == 1
+    assert dense.sparse
+    assert dense.samples > 2
+    assert choose(pattern(0.75), 9, 256 * weights, CPU, torch.float32).samples == 1
+
+
 def test_narrow_where_whole_channels_are_cut_and_it_saves_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "compiled", lambda dtype: True)
 
