@@ -5,7 +5,7 @@
 
 #include "problem.h"
 
-// The order of ACTIVATIONS in library.py.
+// The order of ACTIVATIONS in brgemm.py.
 enum class Activation : int64_t { none, relu, gelu, silu };
 
 using Vector = at::vec::Vectorized<float>;

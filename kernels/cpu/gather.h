@@ -42,7 +42,7 @@ void add_products(const std::vector<Rows>& all, const Meeting& meeting, int64_t 
   constexpr int together = vectors > 3 || lanes < 16 ? 6 : 8;  // enough sums that none waits for the one before it
   const c10::ForcedUnroll<together> each_pixel;
   const c10::ForcedUnroll<vectors> each_vector;
-  const int64_t last_tap = meeting.met.size() - 1;
+  const int64_t last_tap = meeting.taps - 1;
   for (int64_t first = 0; first < pixels; first += together, sums += together * ld_sums) {
     std::array<std::array<Vector, vectors>, together> sum;
     each_pixel([&](auto i) {
@@ -73,7 +73,7 @@ void add_products(const std::vector<Rows>& all, const Meeting& meeting, int64_t 
 }
 
 // A chunk's sums [pixels, ld_sums] += the products with these blocks of one line.
-inline void add_blocks(const Factor* begin, const Factor* end, int64_t taps, const Meeting& meeting, int64_t pixels,
+inline void add_blocks(const Factor* begin, const Factor* end, const Grid& grid, const Meeting& meeting, int64_t pixels,
                        float* sums, int64_t ld_sums, std::vector<Rows>& rows) {
   constexpr decltype(&add_products<1>) by_vectors[] = {add_products<1>, add_products<2>, add_products<3>,
                                                        add_products<4>};
@@ -89,12 +89,12 @@ inline void add_blocks(const Factor* begin, const Factor* end, int64_t taps, con
       fresh = false;
     };
     for (const Factor* factor = begin; factor != end; ++factor)
-      for (int64_t tap = 0; tap < taps; ++tap)
+      for (int64_t tap = 0; tap < meeting.taps; ++tap)
         for (int64_t k = 0, piece; k < factor->depth; k += piece) {
           piece = std::min(factor->depth - k, most);
           if (depth + piece > most) add();
-          rows.push_back({factor->taps.tap(tap) + k * factor->taps.ld + c, factor->source + k * sizeof(float), piece,
-                          tap});
+          const float* const weight = factor->taps.tap(grid.taps[tap].number) + k * factor->taps.ld + c;
+          rows.push_back({weight, factor->source + k * sizeof(float), piece, tap});
           depth += piece;
         }
     add();
@@ -126,33 +126,33 @@ void gather(const Problem& p, const float* source, const float* weight, const fl
   const int64_t span = line_width % lanes == 0 && p.conv_groups == 1 ? std::max<int64_t>(1, strip / line_width) : 1;
   const int64_t spans = ceil_div(count, span), widest = ceil_div(span * line_width, lanes) * lanes;
 
-  // A block is packed once per tile and line, so tiles are large; yet there must be enough of them for all threads.
-  const int64_t share = ceil_div(pixels * spans * p.conv_groups, 4 * at::get_num_threads());
-  const int64_t tile_pixels = ceil_div(std::clamp<int64_t>(share, 1, 2048), chunk) * chunk;
-  const int64_t tiles = ceil_div(grids[0].size(), tile_pixels), phases = grids.size();
+  // A block is packed once per tile, which has pixels of every phase, and line; so tiles are large, yet there must be
+  // enough of them for all threads.
+  const int64_t phases = grids.size(), most = std::max<int64_t>(1, 2048 / phases);
+  const int64_t share = ceil_div(grids[0].size() * spans * p.conv_groups, 4 * at::get_num_threads());
+  const int64_t tile_pixels = ceil_div(std::clamp<int64_t>(share, 1, most), chunk) * chunk;  // of a phase
+  const int64_t tiles = ceil_div(grids[0].size(), tile_pixels);
 
   std::vector<int32_t> starts;
   for (int64_t s = 0; s <= spans; ++s) starts.push_back(lines.start[std::min(s * span, count)]);
   const std::vector<int32_t> order = longest_first({starts.data(), nullptr, nullptr}, spans);
 
-  parallel(tiles * phases * spans * p.conv_groups, [&](const auto& next) {
+  parallel(tiles * spans * p.conv_groups, [&](const auto& next) {
     Packer<float> packer(p);
     constexpr int64_t cache = 512 * 1024;
     const int64_t together = std::max<int64_t>(1, cache / (packer.size() * sizeof(float)));
     Buffer<float> packed(together * packer.size() + lanes);  // a row's last vector may reach beyond
-    Buffer<float> sums(tile_pixels * widest);
+    Buffer<float> sums(phases * tile_pixels * widest);
     Meeting meeting(chunk, pitch, p.taps());
     std::vector<Factor> factors;
     std::vector<Rows> rows;
     std::vector<bool> started;
     for (int64_t task; (task = next()) >= 0;) {
-      const Grid& grid = grids[task % phases];
-      const int64_t tile = task / phases % tiles, q = task / phases / tiles % p.conv_groups;
-      const int64_t head = order[task / phases / tiles / p.conv_groups] * span, tail = std::min(head + span, count);
+      const int64_t tile = task % tiles, q = task / tiles % p.conv_groups;
+      const int64_t head = order[task / tiles / p.conv_groups] * span, tail = std::min(head + span, count);
       const auto made_by = [&](int64_t line) { return backward ? inputs_of(p, line) : outputs_of(p, line, q); };
       const Range made = {made_by(head).begin, made_by(tail - 1).end};
-      const Range own = intersect({tile * tile_pixels, (tile + 1) * tile_pixels}, {0, grid.size()});
-      if (made.size() <= 0 || own.size() <= 0) continue;
+      if (made.size() <= 0) continue;
       const int64_t width = made.size(), first = backward ? made.begin + q * p.group_in() : made.begin;
       const int64_t ld_sums = ceil_div(width, lanes) * lanes;
 
@@ -173,7 +173,8 @@ void gather(const Problem& p, const float* source, const float* weight, const fl
                                       : p.block_offset(line, lines.other[at], slot));
           };
           const float* block = block_at(at) + (outputs.begin - j * p.out_block) * p.row_stride;
-          if (at + 1 < end) prefetch(block_at(at + 1), outputs.size(), inputs.size() * p.channel_stride, p.row_stride);
+          if (at + 1 < lines.start[line + 1])
+            prefetch(block_at(at + 1), outputs.size(), inputs.size() * p.channel_stride, p.row_stride);
           float* const to = packed.data() + factors.size() * packer.size();
           const Taps<float> taps = backward ? packer.across(block, outputs.size(), inputs.size(), to)
                                             : packer.down(block, outputs.size(), inputs.size(), to);
@@ -184,23 +185,27 @@ void gather(const Problem& p, const float* source, const float* weight, const fl
           started[line - head] = true;
         }
         const bool whole = from_begin && at == end;  // then a chunk's sums need not wait for more blocks
-        for (int64_t pixel = own.begin; pixel < own.end; pixel += chunk) {
-          float* const sum = sums.data() + (whole ? 0 : (pixel - own.begin) * ld_sums);
-          const int64_t size = std::min(chunk, own.end - pixel);
-          meeting.fill(grid, pixel, size, nowhere);
-          const Factor *some = factors.data(), *const last = some + factors.size();
-          for (const Factor* next; some != last; some = next) {
-            for (next = some; next != last && next->column == some->column;) ++next;
-            add_blocks(some, next, p.taps(), meeting, size, sum, ld_sums, rows);
+        for (int64_t phase = 0; phase < phases; ++phase) {
+          const Grid& grid = grids[phase];
+          const Range own = intersect({tile * tile_pixels, (tile + 1) * tile_pixels}, {0, grid.size()});
+          for (int64_t pixel = own.begin; pixel < own.end; pixel += chunk) {
+            float* const sum = sums.data() + (whole ? 0 : (phase * tile_pixels + pixel - own.begin) * ld_sums);
+            const int64_t size = std::min(chunk, own.end - pixel);
+            meeting.fill(grid, pixel, size, nowhere);
+            const Factor *some = factors.data(), *const last = some + factors.size();
+            for (const Factor* next; some != last; some = next) {
+              for (next = some; next != last && next->column == some->column;) ++next;
+              add_blocks(some, next, grid, meeting, size, sum, ld_sums, rows);
+            }
+            if (at < end) continue;
+            for (int64_t empty = head; empty < tail; ++empty)
+              if (const Range none = made_by(empty); !started[empty - head])
+                for (int64_t i = 0; i < size; ++i)
+                  std::fill_n(sum + i * ld_sums + none.begin - made.begin, none.size(), 0.0f);
+            for (int64_t i = 0; i < size; ++i)
+              finish(sum + i * ld_sums, bias ? bias + first : nullptr, activation, width,
+                     result + meeting.result[i] * channels + first);
           }
-          if (at < end) continue;
-          for (int64_t empty = head; empty < tail; ++empty)
-            if (const Range none = made_by(empty); !started[empty - head])
-              for (int64_t i = 0; i < size; ++i)
-                std::fill_n(sum + i * ld_sums + none.begin - made.begin, none.size(), 0.0f);
-          for (int64_t i = 0; i < size; ++i)
-            finish(sum + i * ld_sums, bias ? bias + first : nullptr, activation, width,
-                   result + meeting.result[i] * channels + first);
         }
       } while (at < end);
     }

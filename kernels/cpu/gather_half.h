@@ -70,8 +70,8 @@ void gather_half(const Problem& p, const Half* source, const Half* weight, const
 
   // Where many blocks read the same channels, which lie far apart in x, these are brought together once.
   const int64_t panel = backward ? p.out_block : p.group_size;
-  const bool gathered = rows == 1 && p.taps() == 1 && p.conv_groups == 1 && columns >= 64 &&
-                        p.blocks * panel >= 4 * source_channels && source_channels > panel;
+  const bool gathered =
+      p.linear() && columns >= 64 && p.blocks * panel >= 4 * source_channels && source_channels > panel;
   const Buffer<Half> copy = gathered ? panels(source, columns, source_channels, panel) : Buffer<Half>(0);
   const int64_t pitch = gathered ? panel : source_channels;
 

@@ -25,10 +25,23 @@ struct Axis {
   }
 };
 
-// The result's pixels of one phase: image by image, row by row.
+// The result's pixels of one phase: image by image, row by row; and the taps by which any of them meet a pixel.
 struct Grid {
+  struct Tap {
+    int64_t number, down, across;
+  };
   int64_t images, rows, columns;  // of the result, all phases
   Axis down, across;
+  std::vector<Tap> taps;
+
+  Grid(int64_t images, int64_t rows, int64_t columns, Axis y, Axis x)
+      : images(images), rows(rows), columns(columns), down(std::move(y)), across(std::move(x)) {
+    const int64_t taps_h = down.meets.size(), taps_w = across.meets.size();
+    for (int64_t r = 0; r < taps_h; ++r)
+      for (int64_t s = 0; s < taps_w; ++s)
+        if (down.inside[r].size() > 0 && across.inside[s].size() > 0) taps.push_back({r * taps_w + s, r, s});
+  }
+
   int64_t size() const { return images * down.count * across.count; }
 };
 
@@ -46,10 +59,11 @@ std::vector<Grid> grids(const Problem& p) {
   return result;
 }
 
-// Where some pixels of the result lie, and what each tap of them meets.
+// Where some pixels of a grid lie, and what each tap of the grid's meets there.
 class Meeting {
  public:
   const int64_t size, pitch;    // pixels there is room for; bytes of a source pixel
+  int64_t taps = 0;             // of the grid
   std::vector<int64_t> result;  // pixels of the result
   std::vector<int64_t> offset;  // [taps, size]: bytes from pixel 0 of the source
   std::vector<Range> met;       // [taps]: none but these meet anything
@@ -59,8 +73,9 @@ class Meeting {
 
   // For `count` pixels of the grid. Who meets nothing is sent to offset `nowhere`.
   void fill(const Grid& grid, int64_t first, int64_t count, int64_t nowhere) {
-    std::fill(offset.begin(), offset.end(), nowhere);
-    std::fill(met.begin(), met.end(), Range{size, 0});
+    taps = grid.taps.size();
+    std::fill_n(offset.begin(), taps * size, nowhere);
+    std::fill_n(met.begin(), taps, Range{size, 0});
     for (int64_t at = 0, piece; at < count; at += piece) {  // of a row
       const int64_t row = (first + at) / grid.across.count, column = (first + at) % grid.across.count;
       piece = std::min(count - at, grid.across.count - column);
@@ -74,16 +89,15 @@ class Meeting {
     const int64_t row = image * grid.rows + down.first + i * down.step, step = across.source_step * pitch;
     for (int64_t j = columns.begin; j < columns.end; ++j)
       result[at + j - columns.begin] = row * grid.columns + across.first + j * across.step;
-    int64_t tap = 0;
-    for (size_t r = 0; r < down.meets.size(); ++r)
-      for (size_t s = 0; s < across.meets.size(); ++s, ++tap) {
-        const Range meets = intersect(across.inside[s], columns);
-        if (i < down.inside[r].begin || i >= down.inside[r].end || meets.size() <= 0) continue;
-        const int64_t source_row = image * down.sources + i * down.source_step + down.meets[r];
-        const int64_t source = source_row * across.sources + meets.begin * across.source_step + across.meets[s];
-        const int64_t begin = at + meets.begin - columns.begin;
-        for (int64_t k = 0; k < meets.size(); ++k) offset[tap * size + begin + k] = source * pitch + k * step;
-        met[tap] = {std::min(met[tap].begin, begin), std::max(met[tap].end, begin + meets.size())};
-      }
+    for (int64_t tap = 0; tap < taps; ++tap) {
+      const int64_t r = grid.taps[tap].down, s = grid.taps[tap].across;
+      const Range meets = intersect(across.inside[s], columns);
+      if (i < down.inside[r].begin || i >= down.inside[r].end || meets.size() <= 0) continue;
+      const int64_t source_row = image * down.sources + i * down.source_step + down.meets[r];
+      const int64_t source = source_row * across.sources + meets.begin * across.source_step + across.meets[s];
+      const int64_t begin = at + meets.begin - columns.begin;
+      for (int64_t k = 0; k < meets.size(); ++k) offset[tap * size + begin + k] = source * pitch + k * step;
+      met[tap] = {std::min(met[tap].begin, begin), std::max(met[tap].end, begin + meets.size())};
+    }
   }
 };

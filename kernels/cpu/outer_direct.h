@@ -1,4 +1,5 @@
-// Weight gradient of a convolution in fp32, where one side of a block is whole vectors: no pixel is copied.
+// Weight gradient of a convolution without groups in fp32, where one side of a block is two whole vectors or more: no
+// pixel is copied.
 //
 // The channels of the block's wider side, at one pixel, are vectors; those of the other are factors, one by one. Some
 // factors' products with some vectors stay in registers over all pixels of a plot, which a tap connects. All taps of a
@@ -92,9 +93,14 @@ inline void outer_direct(const Problem& p, const float* grad_out, const float* x
   const int64_t pieces = p.blocks * down * across;
   // Where there are few, their pixels are divided among tasks: in as many parts on every machine, so that sums are the
   // same bits.
-  const int64_t rows_at_once = std::max<int64_t>(1, 96 / p.out_width), plots = ceil_div(p.out_height, rows_at_once);
-  const int64_t parts = std::clamp<int64_t>(32 / std::max<int64_t>(pieces, 1), 1, p.images * plots);
+  const int64_t columns_at_once = std::min<int64_t>(p.out_width, 96);
+  const int64_t rows_at_once = std::max<int64_t>(1, 96 / p.out_width);
+  const int64_t plots_across = ceil_div(p.out_width, columns_at_once);
+  const int64_t plots = plots_across * ceil_div(p.out_height, rows_at_once);  // of an image
+  const int64_t parts = std::clamp<int64_t>(std::min(32 / std::max<int64_t>(pieces, 1), (int64_t{1} << 22) / size), 1,
+                                            p.images * plots);
   float* const partial = scratch<float, 4>(parts > 1 ? pieces * parts * size : 0);
+  constexpr int64_t plots_at_once = 32;  // long chains of sums would lose digits
 
   const auto outputs_at = [&](int64_t piece) {
     const Range block = outputs_of(p, block_of[2 * (piece / across / down)], 0);
@@ -115,17 +121,21 @@ inline void outer_direct(const Problem& p, const float* grad_out, const float* x
   };
 
   parallel(pieces * parts, [&](const auto& next) {
-    float* const own = scratch<float, 5>(parts > 1 ? 0 : size);
+    float* const own = scratch<float, 5>(2 * size);
     for (int64_t task; (task = next()) >= 0;) {
       const int64_t part = task % parts;
       const Range outputs = outputs_at(task / parts), inputs = inputs_at(task / parts);
       const int64_t vectors = flipped ? outputs.size() : inputs.size();
       const int64_t factors = flipped ? inputs.size() : outputs.size();
-      float* const sums = parts > 1 ? partial + task * size : own;
+      float *const total = parts > 1 ? partial + task * size : own + size, *const sums = own;
+      std::fill_n(total, size, 0.0f);
       std::fill_n(sums, size, 0.0f);
-      for (int64_t at = p.images * plots * part / parts; at < p.images * plots * (part + 1) / parts; ++at) {
-        const int64_t image = at / plots, row = at % plots * rows_at_once;
-        const Range rows = {row, std::min(row + rows_at_once, p.out_height)}, columns = {0, p.out_width};
+      const int64_t first = p.images * plots * part / parts, last = p.images * plots * (part + 1) / parts;
+      for (int64_t at = first; at < last; ++at) {
+        const int64_t image = at / plots, row = at % plots / plots_across * rows_at_once;
+        const int64_t column = at % plots % plots_across * columns_at_once;
+        const Range rows = {row, std::min(row + rows_at_once, p.out_height)};
+        const Range columns = {column, std::min(column + columns_at_once, p.out_width)};
         for (int64_t t = 0; t < p.taps(); ++t) {
           const Run y = run_of<false>(rows, p.height, t / p.taps_w, p.stride_h, p.padding_h, p.dilation_h);
           const Run z = run_of<false>(columns, p.width, t % p.taps_w, p.stride_w, p.padding_w, p.dilation_w);
@@ -140,8 +150,10 @@ inline void outer_direct(const Problem& p, const float* grad_out, const float* x
           for (int64_t c = 0; c < vectors; c += strip)
             by_vectors[std::min(strip, vectors - c) / lanes - 1](plot, factors, c, sums + t * tap + c, ld);
         }
+        if ((at + 1 - first) % plots_at_once == 0 || at + 1 == last)
+          for (int64_t i = 0; i < size; ++i) total[i] += sums[i], sums[i] = 0.0f;
       }
-      if (parts == 1) write_piece(task, sums);
+      if (parts == 1) write_piece(task, total);
     }
   });
 

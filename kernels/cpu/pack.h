@@ -1,4 +1,4 @@
-// From a block of the weight to the right-hand side of multiply(): one matrix per tap.
+// From a block of the weight to the right-hand side of its products: one matrix per tap.
 #pragma once
 
 #include "problem.h"
@@ -48,7 +48,7 @@ void prefetch(const T* block, int64_t rows, int64_t elements, int64_t ld) {
 template <class T>
 class Packer {
  public:
-  explicit Packer(const Problem& p) : p_(p), by_tap_(p.channel_stride == 1 ? 0 : size()) {}
+  explicit Packer(const Problem& p) : p_(p), by_tap_(is_half<T> && p.channel_stride != 1 ? size() : 0) {}
 
   int64_t size() const { return p_.taps() * even(p_.out_block) * even(p_.group_size); }
 

@@ -20,7 +20,7 @@
 #include <type_traits>
 #include <vector>
 
-// The same fields in the same order as Problem in library.py.
+// The same fields in the same order as Problem in brgemm.py.
 struct Problem {
   int64_t images, height, width, out_height, out_width;
   int64_t in_channels, out_channels, conv_groups;
@@ -134,7 +134,10 @@ template <class T, int place>
 T* scratch(int64_t size) {
   static thread_local Buffer<T> kept(0);
   static thread_local int64_t kept_size = 0;
-  if (size > kept_size) kept = Buffer<T>(kept_size = size);
+  if (size > kept_size) {
+    kept = Buffer<T>(size);  // which may throw
+    kept_size = size;
+  }
   return kept.data();
 }
 

@@ -52,8 +52,8 @@ template <class T>
 void grad_input_rows(const Problem& p, const T* grad_out, const T* weight, Lines lines, T* result) {
   constexpr int together = 4;
   const ByColumnBlock blocks(p, lines);
-  // A fixed share of the blocks for each thread, so that the order of the sums does not change from call to call.
-  const int64_t shares = std::min<int64_t>(at::get_num_threads(), p.column_blocks), size = p.out_width * p.in_channels;
+  // As many shares on every machine, so that sums are the same bits.
+  const int64_t shares = std::min<int64_t>(8, p.column_blocks), size = p.out_width * p.in_channels;
   const Buffer<float> sums(shares * size);
   const auto first_of = [&](int64_t share) {
     const auto place = std::lower_bound(blocks.start.begin(), blocks.start.end() - 1, share * p.blocks / shares);

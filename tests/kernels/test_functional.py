@@ -101,6 +101,8 @@ def test_convolution_and_its_gradients(
             assert relative_error(found, expected) < TOLERANCE[dtype], (name, image, density)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
     ("image", "window", "blocks"),
     [
@@ -109,19 +111,39 @@ def test_convolution_and_its_gradients(
         ((2, 33, 35), Window((3, 3), padding=(1, 1)), (64, 64, 32, 16)),  # several tiles; lines that share a task
         ((2, 5, 6), Window((3, 3), padding=(1, 1)), (170, 144, 80, 144)),  # blocks in several pieces
         ((3, 6, 5), Window((2, 3), (1, 2), (1, 1)), (96, 100, 96, 16)),  # outputs as vectors
+        ((2, 9, 8), Window((1, 1), (2, 2)), (128, 64, 64, 16)),
+        ((2, 9, 8), Window((1, 1), (2, 2)), (64, 128, 16, 64)),
+        ((1, 1, 300), Window((1, 1), (1, 2)), (256, 128, 16, 16)),  # one row, but no linear layer
+        ((1, 1, 300), Window((1, 1), (1, 1), (0, 2)), (128, 256, 16, 16)),
+        ((1, 1, 700), Window((1, 3), padding=(0, 1)), (40, 64, 32, 32)),  # a row in several pieces
+        ((1, 40, 40), Window((8, 8), (8, 8)), (64, 16, 64, 16)),  # a phase for every tap
         ((1, 10, 7), Window((3, 3), padding=(1, 1)), (70, 330, 64, 64)),  # more blocks than are packed at once
         ((1, 29, 21), Window((3, 2), (2, 3), (1, 1)), (40, 48, 16, 16)),  # phases of a stride, in several tiles
     ],
 )
 def test_convolution_beyond_one_tile(
-    image: tuple[int, int, int], window: Window, blocks: tuple[int, int, int, int], backend: str
+    image: tuple[int, int, int],
+    window: Window,
+    blocks: tuple[int, int, int, int],
+    dtype: torch.dtype,
+    packed: bool,
+    backend: str,
 ) -> None:
-    case = ConvCase(image, random_pattern(*blocks, 0.7), window, torch.float32, False, True)
+    case = ConvCase(image, random_pattern(*blocks, 0.7), window, dtype, packed, True)
     x, weight, bias = leaves(case.x, case.weight, case.bias)
-    y = block_sparse_conv2d(x, weight, case.pattern, bias, *window[1:])
+    y = block_sparse_conv2d(x, weight, case.pattern, bias, *window[1:], packed=packed)
     y.backward(case.upstream)
     for found, expected in zip((y, x.grad, weight.grad, bias.grad), case.expected, strict=True):
-        assert relative_error(found, expected) < 1e-5
+        assert relative_error(found, expected) < TOLERANCE[dtype]
+
+
+def test_the_weight_gradient_of_many_pixels_keeps_its_digits(backend: str) -> None:
+    pattern = random_pattern(256, 32, 32, 32, 1.0)
+    x, upstream = torch.randn(1, 32, 300, 300), torch.randn(1, 256, 300, 300)
+    weight = torch.zeros(256, 32, 1, 1, requires_grad=True)
+    block_sparse_conv2d(x, weight, pattern).backward(upstream)
+    expected = upstream[0].flatten(1).double() @ x[0].flatten(1).double().T
+    assert relative_error(weight.grad[:, :, 0, 0], expected) < 2e-6
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -186,14 +208,26 @@ def test_cut_weights_never_count_not_even_nan(backend: str) -> None:
         assert torch.equal(block_sparse_linear(x, poisoned, pattern), block_sparse_linear(x, weight * mask, pattern))
 
 
-def test_the_same_bits_every_time_and_for_any_number_of_threads(backend: str) -> None:
-    pattern = random_pattern(256, 192, 64, 16, 0.5)
+@pytest.mark.parametrize(
+    ("image", "blocks"),
+    [
+        ((2, 192, 9, 9), (256, 192, 64, 16)),
+        ((2, 64, 20, 20), (64, 64, 64, 32)),  # few blocks, whose pixels are divided
+        ((3, 192), (256, 192, 64, 16)),
+        ((70, 192), (256, 192, 64, 16)),
+    ],
+)
+def test_the_same_bits_every_time_and_for_any_number_of_threads(
+    image: tuple[int, ...], blocks: tuple[int, int, int, int], backend: str
+) -> None:
+    pattern = random_pattern(*blocks, 0.5)
+    taps = (3, 3) if len(image) == 4 else ()
     found = []
     threads = torch.get_num_threads()
     for count in (1, 2, 2):
         torch.set_num_threads(count)
-        x, weight = leaves(torch.ones(2, 192, 9, 9).cumsum(1).sin(), torch.ones(256, 192, 3, 3).cumsum(0).cos())
-        y = block_sparse_conv2d(x, weight, pattern, padding=1)
+        x, weight = leaves(torch.ones(image).cumsum(1).sin(), torch.ones(*blocks[:2], *taps).cumsum(0).cos())
+        y = block_sparse_conv2d(x, weight, pattern, padding=1) if taps else block_sparse_linear(x, weight, pattern)
         y.square().sum().backward()
         found.append((y, x.grad, weight.grad))
     torch.set_num_threads(threads)
