@@ -30,8 +30,7 @@ class Options:
 def main(options: Options) -> None:
     paths = [path / "compare.json" if path.is_dir() else path for path in options.folders]
     records: list[dict[str, Any]] = [json.loads(path.read_text("utf-8")) for path in paths]
-    runs = {_key(row): row for record in reversed(records) for row in reversed(record["runs"])}
-    rows = list(reversed(runs.values()))
+    rows = _once([row for record in records for row in record["runs"]])
     console, found = Console(), points(rows)
     for network, chip in dict.fromkeys((point.network, point.chip) for point in found):
         heads = ("method", "budget", "seeds", "accuracy (%)", "pJ", "cycles", "energy", "latency", "EDP", "density (%)")
@@ -52,15 +51,21 @@ def main(options: Options) -> None:
         "commands": [command for record in records for command in record.get("commands", [record.get("command")])],
         "versions": records[0]["versions"],
         "runs": rows,
-        "refused": [each for record in records for each in record["refused"]],
+        "refused": _once([each for record in records for each in record["refused"]]),
     }
     options.out.parent.mkdir(exist_ok=True)
     atomic_write_text(options.out, json.dumps(result, indent=1) + "\n")
 
 
-def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    names = ("network", "data", "chip", "method", "budget", "seed", "epochs", "learning_rate")
-    return tuple(row[name] for name in names)
+def _once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first of each run; ends the program where a network was trained in two ways, which no mean may mix."""
+    runs: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        key = tuple(row.get(name) for name in ("network", "data", "chip", "method", "budget", "seed"))
+        first = runs.setdefault(key, row)
+        if any(first.get(name) != row.get(name) for name in ("epochs", "learning_rate")):
+            raise SystemExit(f"{key} is there with different epochs or learning rates: bring together one at a time.")
+    return list(runs.values())
 
 
 if __name__ == "__main__":
