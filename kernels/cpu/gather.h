@@ -82,8 +82,8 @@ inline void add_blocks(const Factor* begin, const Factor* end, const Grid& grid,
     int64_t depth = 0;
     bool fresh = begin->first;
     const auto add = [&] {
-      const auto add = by_vectors[ceil_div(std::min(strip, begin->width - c), lanes) - 1];
-      add(rows, meeting, pixels, begin->taps.ld, fresh, sums + begin->column + c, ld_sums);
+      const auto products = by_vectors[ceil_div(std::min(strip, begin->width - c), lanes) - 1];
+      products(rows, meeting, pixels, begin->taps.ld, fresh, sums + begin->column + c, ld_sums);
       rows.clear();
       depth = 0;
       fresh = false;
