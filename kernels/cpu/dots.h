@@ -32,7 +32,6 @@ inline void store(Vector values, at::BFloat16* to, int64_t count) {
 template <class T>
 void forward_dots(const Problem& p, const T* x, const T* weight, const T* bias, Lines lines, Activation activation,
                   T* result) {
-  constexpr int64_t lanes = Vector::size();
   const int64_t rows = p.out_width;
   parallel(p.column_blocks, [&](const auto& next) {
     const Buffer<float> partial(p.out_block * rows * lanes), sums(p.out_block);

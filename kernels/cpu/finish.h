@@ -9,6 +9,7 @@
 enum class Activation : int64_t { none, relu, gelu, silu };
 
 using Vector = at::vec::Vectorized<float>;
+constexpr int64_t lanes = Vector::size();
 
 inline Vector activate(Vector v, Activation activation) {
   switch (activation) {
@@ -26,7 +27,6 @@ inline Vector activate(Vector v, Activation activation) {
 inline void narrow(const float* from, int64_t count, float* to) { std::memcpy(to, from, count * sizeof(float)); }
 
 inline void narrow(const float* from, int64_t count, at::BFloat16* to) {
-  constexpr int64_t lanes = Vector::size();
   for (int64_t c = 0; c < count; c += 2 * lanes) {
     const int64_t low = std::min(lanes, count - c), high = std::clamp<int64_t>(count - c - lanes, 0, lanes);
     const Vector second = high ? Vector::loadu(from + c + lanes, high) : Vector(0.0f);

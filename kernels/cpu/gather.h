@@ -14,10 +14,12 @@
 #include "meeting.h"
 #include "pack.h"
 
-constexpr int64_t lanes = Vector::size();
 constexpr int64_t strip = lanes == 16 ? 64 : 16;  // channels whose sums are in registers
 constexpr int64_t chunk = 96;                     // pixels whose sums are in the first cache
 constexpr int64_t cached_weights = 8192;          // numbers of the weight that are there beside them
+
+// Rows of so many vectors whose sums are in registers together: enough that none waits for the one before it.
+constexpr int rows_at_once(int vectors) { return vectors > 3 || lanes < 16 ? 6 : 8; }
 
 // A block, ready to multiply by.
 struct Factor {
@@ -39,7 +41,7 @@ struct Rows {
 template <int vectors>
 void add_products(const std::vector<Rows>& all, const Meeting& meeting, int64_t pixels, int64_t ld, bool fresh,
                   float* sums, int64_t ld_sums) {
-  constexpr int together = vectors > 3 || lanes < 16 ? 6 : 8;  // enough sums that none waits for the one before it
+  constexpr int together = rows_at_once(vectors);
   const c10::ForcedUnroll<together> each_pixel;
   const c10::ForcedUnroll<vectors> each_vector;
   const int64_t last_tap = meeting.taps - 1;
@@ -111,10 +113,8 @@ void gather(const Problem& p, const float* source, const float* weight, const fl
   const int64_t pixels = grids[0].images * grids[0].rows * grids[0].columns;
   prefer_large_pages(result, pixels * channels * sizeof(float));
 
-  // Where many blocks read the same channels, which lie far apart in x, these are brought together once.
   const int64_t panel = backward ? p.out_block : p.group_size;
-  const bool gathered =
-      p.linear() && pixels >= 64 && p.blocks * panel >= 4 * source_channels && source_channels > panel;
+  const bool gathered = better_in_panels(p, pixels, source_channels, panel);
   const Buffer<float> copy = gathered ? panels(source, pixels, source_channels, panel) : Buffer<float>(0);
   const int64_t pitch = (gathered ? panel : source_channels) * sizeof(float);
   const std::vector<float> zeros(source_channels);
@@ -167,17 +167,8 @@ void gather(const Problem& p, const float* source, const float* weight, const fl
           const int64_t j = backward ? lines.other[at] : line, g = backward ? line : lines.other[at];
           const Range outputs = outputs_of(p, j, q), inputs = inputs_of(p, g);
           if (outputs.size() <= 0) continue;
-          const auto block_at = [&](int64_t at) {
-            const int64_t slot = lines.slot ? lines.slot[at] : at;
-            return weight + (backward ? p.block_offset(lines.other[at], line, slot)
-                                      : p.block_offset(line, lines.other[at], slot));
-          };
-          const float* block = block_at(at) + (outputs.begin - j * p.out_block) * p.row_stride;
-          if (at + 1 < lines.start[line + 1])
-            prefetch(block_at(at + 1), outputs.size(), inputs.size() * p.channel_stride, p.row_stride);
           float* const to = packed.data() + factors.size() * packer.size();
-          const Taps<float> taps = backward ? packer.across(block, outputs.size(), inputs.size(), to)
-                                            : packer.down(block, outputs.size(), inputs.size(), to);
+          const Taps<float> taps = packer.block<backward>(weight, lines, line, at, q, to);
           const float* from = gathered ? copy.data() + lines.other[at] * pixels * panel
                                        : source + (backward ? outputs.begin : q * p.group_in() + inputs.begin);
           factors.push_back({taps, reinterpret_cast<uintptr_t>(from), backward ? outputs.size() : inputs.size(),

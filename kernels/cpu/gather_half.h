@@ -3,29 +3,10 @@
 #pragma once
 
 #include "finish.h"
+#include "meeting.h"
 #include "pack.h"
 
 using Half = at::BFloat16;
-
-// Pixels of one axis that a tap connects: result, result + result_step, ... with source, source + source_step, ...
-struct Run {
-  int64_t result, result_step, source, source_step, count;
-};
-
-// The run of the tap at `tap` * dilation inside `result`. in = out * stride + tap * dilation - padding holds always;
-// backward, the result is on the side of in.
-template <bool backward>
-Run run_of(Range result, int64_t sources, int64_t tap, int64_t stride, int64_t padding, int64_t dilation) {
-  const int64_t offset = tap * dilation - padding;
-  Range out;
-  if constexpr (backward)
-    out = {std::max<int64_t>(0, ceil_div(result.begin - offset, stride)),
-           std::min(sources, ceil_div(result.end - offset, stride))};
-  else
-    out = {std::max(result.begin, ceil_div(-offset, stride)), std::min(result.end, ceil_div(sources - offset, stride))};
-  const int64_t count = std::max<int64_t>(0, out.size()), in = out.begin * stride + offset;
-  return backward ? Run{in, stride, out.begin, 1, count} : Run{out.begin, 1, in, stride, count};
-}
 
 // A block of the line, ready to multiply by.
 struct HalfFactor {
@@ -68,10 +49,8 @@ void gather_half(const Problem& p, const Half* source, const Half* weight, const
   const int64_t widest = std::min(backward ? p.group_size : p.out_block, channels);
   prefer_large_pages(result, rows * columns * channels * sizeof(Half));
 
-  // Where many blocks read the same channels, which lie far apart in x, these are brought together once.
   const int64_t panel = backward ? p.out_block : p.group_size;
-  const bool gathered =
-      p.linear() && columns >= 64 && p.blocks * panel >= 4 * source_channels && source_channels > panel;
+  const bool gathered = better_in_panels(p, columns, source_channels, panel);
   const Buffer<Half> copy = gathered ? panels(source, columns, source_channels, panel) : Buffer<Half>(0);
   const int64_t pitch = gathered ? panel : source_channels;
 
@@ -114,18 +93,10 @@ void gather_half(const Problem& p, const Half* source, const Half* weight, const
           const int64_t j = backward ? lines.other[at] : line, g = backward ? line : lines.other[at];
           const Range outputs = outputs_of(p, j, q), inputs = inputs_of(p, g);
           if (outputs.size() <= 0) continue;
-          const auto block_at = [&](int64_t at) {
-            const int64_t slot = lines.slot ? lines.slot[at] : at;
-            return weight + (backward ? p.block_offset(lines.other[at], line, slot)
-                                      : p.block_offset(line, lines.other[at], slot));
-          };
-          const Half* block = block_at(at) + (outputs.begin - j * p.out_block) * p.row_stride;
-          if (at + 1 < end) prefetch(block_at(at + 1), outputs.size(), inputs.size() * p.channel_stride, p.row_stride);
           Half* const to = packed.data() + factors.size() * packer.size();
-          const Taps<Half> taps = backward ? packer.across(block, outputs.size(), inputs.size(), to)
-                                        : packer.down(block, outputs.size(), inputs.size(), to);
+          const Taps<Half> taps = packer.block<backward>(weight, lines, line, at, q, to);
           const Half* from = gathered ? copy.data() + lines.other[at] * columns * panel
-                                   : source + (backward ? outputs.begin : q * p.group_in() + inputs.begin);
+                                      : source + (backward ? outputs.begin : q * p.group_in() + inputs.begin);
           factors.push_back({taps, from, backward ? outputs.size() : inputs.size()});
         }
         float* sum = sums.data();

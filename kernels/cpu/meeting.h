@@ -1,7 +1,27 @@
-// Which pixels a convolution's taps connect, for any run of the result's pixels: rows, images and borders end none.
+// Which pixels a convolution's taps connect: run by run, or for any of the result's pixels, whatever rows they are in.
 #pragma once
 
 #include "problem.h"
+
+// Pixels of one axis that a tap connects: result, result + result_step, ... with source, source + source_step, ...
+struct Run {
+  int64_t result, result_step, source, source_step, count;
+};
+
+// The run of the tap at `tap` * dilation inside `result`. in = out * stride + tap * dilation - padding holds always;
+// backward, the result is on the side of in.
+template <bool backward>
+Run run_of(Range result, int64_t sources, int64_t tap, int64_t stride, int64_t padding, int64_t dilation) {
+  const int64_t offset = tap * dilation - padding;
+  Range out;
+  if constexpr (backward)
+    out = {std::max<int64_t>(0, ceil_div(result.begin - offset, stride)),
+           std::min(sources, ceil_div(result.end - offset, stride))};
+  else
+    out = {std::max(result.begin, ceil_div(-offset, stride)), std::min(result.end, ceil_div(sources - offset, stride))};
+  const int64_t count = std::max<int64_t>(0, out.size()), in = out.begin * stride + offset;
+  return backward ? Run{in, stride, out.begin, 1, count} : Run{out.begin, 1, in, stride, count};
+}
 
 // One axis of those pixels of the result that have the same phase in the stride: first + i * step, 0 <= i < count. By
 // tap t they meet source pixel i * source_step + meets[t] of `sources`. Backward, a tap meets some phases only.

@@ -5,7 +5,8 @@
 // the columns too many are zeros.
 #pragma once
 
-#include "gather_half.h"
+#include "finish.h"
+#include "pack.h"
 
 struct Planes {
   int64_t height, width, phases, row;  // row: pixels of one output channel in the transposed gradient, with its margin

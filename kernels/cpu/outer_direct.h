@@ -46,7 +46,7 @@ void add_plot(const Plot& plot, int64_t factor, int64_t vector, float* sums, int
 // sums [count, vectors * lanes] += those of `count` factors.
 template <int vectors>
 void add_strip(const Plot& plot, int64_t count, int64_t vector, float* sums, int64_t ld) {
-  constexpr int most = vectors > 3 || lanes < 16 ? 6 : 8;
+  constexpr int most = rows_at_once(vectors);
   int64_t f = 0;
   for (; f + most <= count; f += most) add_plot<most, vectors>(plot, f, vector, sums + f * ld, ld);
   for (; f + 4 <= count; f += 4) add_plot<4, vectors>(plot, f, vector, sums + f * ld, ld);

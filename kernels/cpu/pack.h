@@ -52,6 +52,22 @@ class Packer {
 
   int64_t size() const { return p_.taps() * even(p_.out_block) * even(p_.group_size); }
 
+  // The block at `at` of a line, in convolution group q; the line's next one is asked for.
+  template <bool backward>
+  Taps<T> block(const T* weight, Lines lines, int64_t line, int64_t at, int64_t q, T* to) {
+    const auto block_at = [&](int64_t at) {
+      const int64_t slot = lines.slot ? lines.slot[at] : at;
+      return weight + (backward ? p_.block_offset(lines.other[at], line, slot)
+                                : p_.block_offset(line, lines.other[at], slot));
+    };
+    const int64_t j = backward ? lines.other[at] : line, g = backward ? line : lines.other[at];
+    const Range outputs = outputs_of(p_, j, q), inputs = inputs_of(p_, g);
+    if (at + 1 < lines.start[line + 1])
+      prefetch(block_at(at + 1), outputs.size(), inputs.size() * p_.channel_stride, p_.row_stride);
+    const T* const first = block_at(at) + (outputs.begin - j * p_.out_block) * p_.row_stride;
+    return backward ? across(first, outputs.size(), inputs.size(), to) : down(first, outputs.size(), inputs.size(), to);
+  }
+
   // Channels down, outputs across: what the forward multiplies pixels of x by.
   Taps<T> down(const T* block, int64_t outputs, int64_t channels, T* to) {
     if (!is_half<T> && p_.channel_stride != 1) {  // a channel's taps stay neighbours
@@ -97,6 +113,12 @@ class Packer {
   const Problem& p_;
   Buffer<T> by_tap_;
 };
+
+// Whether many blocks read the same channels, `panel` at a time, which lie far apart: then these are brought together
+// once.
+inline bool better_in_panels(const Problem& p, int64_t pixels, int64_t channels, int64_t panel) {
+  return p.linear() && pixels >= 64 && p.blocks * panel >= 4 * channels && channels > panel;
+}
 
 // [pixels, channels] -> [ceil(channels / width), pixels, width]: what a block reads lies together.
 template <class T>

@@ -25,7 +25,6 @@ struct ByColumnBlock {
 template <class T, int outputs>
 void add_rows(const Problem& p, const ByColumnBlock& blocks, int64_t j, int64_t n, const T* grad_out, const T* weight,
               float* sums) {
-  constexpr int64_t lanes = Vector::size();
   for (int32_t at = blocks.start[j]; at < blocks.start[j + 1]; ++at) {
     const Range inputs = inputs_of(p, blocks.group[at]);
     const T* const from =
@@ -80,7 +79,6 @@ void grad_input_rows(const Problem& p, const T* grad_out, const T* weight, Lines
 // Weight gradient in dense storage for as few rows: written in memory's order, zeros where cut.
 template <class T>
 void grad_weight_rows(const Problem& p, const T* grad_out, const T* x, const int32_t* block_of, T* grad_weight) {
-  constexpr int64_t lanes = Vector::size();
   const std::vector<int64_t> first = first_slots(p, block_of);
   prefer_large_pages(grad_weight, p.out_channels * p.row_stride * sizeof(T));
   parallel(p.column_blocks, [&](const auto& next) {
