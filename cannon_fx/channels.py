@@ -88,7 +88,13 @@ class Channels:
         """Of a plan's graph, when its channels are on these tiles and its ops make these moves."""
         starts = np.cumsum([0, *(layer.out_channels for layer in plan.layers)])
         first = {layer.name: int(start) for layer, start in zip(plan.layers, starts[:-1], strict=True)}
-        found = trace(plan, lambda layer: first[layer.name] + np.arange(layer.out_channels))
+
+        def channel_of(layer: Layer) -> Ints:
+            """Constants keep that home, so that what is added to one stays the channel it was."""
+            channel = first[layer.name] + np.arange(layer.out_channels)
+            return np.where(tile[channel] == CONSTANT, CONSTANT, channel)
+
+        found = trace(plan, channel_of)
         pinned = np.zeros(len(tile), np.bool_)
         pinned[[CONSTANT, PORT, *found.lasting]] = True
         layers, real = {layer.node: layer for layer in plan.layers}, {move.node: move for move in moves}
