@@ -63,8 +63,8 @@ def _once(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         key = tuple(row.get(name) for name in ("network", "data", "chip", "method", "budget", "seed"))
         first = runs.setdefault(key, row)
-        if any(first.get(name) != row.get(name) for name in ("epochs", "learning_rate")):
-            raise SystemExit(f"{key} is there with different epochs or learning rates: bring together one at a time.")
+        if any(first.get(name, 0.0) != row.get(name, 0.0) for name in ("epochs", "learning_rate", "distill")):
+            raise SystemExit(f"{key} is there with other epochs, rate or distillation: bring together one at a time.")
     return list(runs.values())
 
 

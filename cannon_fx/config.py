@@ -75,6 +75,7 @@ class RunConfig:
     bfloat16: bool = False
     quantised: bool = False
     accumulate: int = 1
+    distill: float = 0.0
 
     def __post_init__(self) -> None:
         least = {"epochs": 2, "dense_epochs": 0, "batch_size": 1, "accumulate": 1, "group_size": 1, "seed": 0}
@@ -85,6 +86,8 @@ class RunConfig:
             raise RunError(f"seed is {self.seed}: give one below 2^63.")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise RunError(f"learning_rate is {self.learning_rate}: give a positive number.")
+        if not 0 <= self.distill <= 1:
+            raise RunError(f"distill is {self.distill}: give a share of the loss, from 0 to 1.")
         if not self.methods or len(set(self.methods)) < len(self.methods):
             raise RunError("methods must name each method once: choose among " + METHODS + ".")
         try:

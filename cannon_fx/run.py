@@ -174,6 +174,7 @@ class Run:
             device=config.device,
             bfloat16=config.bfloat16,
             accumulate=config.accumulate,
+            distill=0.0 if stage.method == "dense" else config.distill,
         )
 
         def keep() -> None:

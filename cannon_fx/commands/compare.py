@@ -57,6 +57,8 @@ class Compare:
     """train with bfloat16 autocast and channels last; weights and evaluation stay float32"""
     accumulate: int = 1
     """parts in which each step's samples are taken one after another; more parts need less memory"""
+    distill: float = 0.0
+    """share of the loss, 0 to 1, that asks for the answers of the network as it was given, not for the labels"""
     device: str = "cpu"
     """cpu, cuda, cuda:1, …"""
     out: Path = Path("runs/compare")

@@ -35,6 +35,8 @@ class TrainingOptions:
     """report the accuracy with the chip's integers and ADCs too (about 100 times the work of a plain evaluation)"""
     accumulate: int = 1
     """parts in which each step's samples are taken one after another; more parts need less memory"""
+    distill: float = 0.0
+    """share of the loss, 0 to 1, that asks for the answers of the network as it was given, not for the labels"""
     device: str = "cpu"
     """cpu, cuda, cuda:1, …"""
     seed: int = 0
@@ -59,6 +61,7 @@ def run_config(mapping: MappingOptions, training: TrainingOptions, methods: tupl
         bfloat16=training.bfloat16,
         quantised=training.quantised,
         accumulate=training.accumulate,
+        distill=training.distill,
         seed=training.seed,
         base_weights=None if training.base_weights is None else str(training.base_weights),
     )

@@ -45,6 +45,7 @@ class CompareConfig:
     order: PlacementOrder
     bfloat16: bool
     accumulate: int
+    distill: float
     device: str
 
     def __post_init__(self) -> None:
@@ -148,6 +149,7 @@ class CompareConfig:
             device=self.device,
             bfloat16=self.bfloat16,
             accumulate=self.accumulate,
+            distill=self.distill,
             seed=seed,
             base_weights=weights,
             hold_out=len(self.learning_rates) > 1,

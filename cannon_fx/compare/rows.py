@@ -74,6 +74,7 @@ def _row(outcome: Outcome) -> Row:
         "tiles": len(result["floor_plan"]["tiles"]),
         "epochs": config.epochs,
         "learning_rate": config.learning_rate,
+        "distill": 0.0 if method == "dense" else config.distill,
         "seconds": record["seconds"],
         "device": record["device"],
     }

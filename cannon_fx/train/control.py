@@ -16,6 +16,7 @@ from cannon_fx.errors import RunError
 from cannon_fx.modules import BlockSparse
 from cannon_fx.plans import Keep, Plan
 from cannon_fx.train.budget import Budget, measure
+from cannon_fx.train.cliffs import before_cliffs
 from cannon_fx.train.landing import Kept, check_feasible, fill, foreseen, land, minimal, order_of
 from cannon_fx.train.penalty import Penalty
 from cannon_fx.train.ranks import first
@@ -153,6 +154,9 @@ class BudgetControl:
         now = unit_prices(self.units, self.counter, self._pairs(self.kept), self.pricing)
         price = np.where(self.kept, now, self.price)
         order, target = order_of(self.importance.numpy(), price), self._target(self.step)
+        if self.pricing == "energy":
+            pairs = self._pairs(self.kept)
+            order = before_cliffs(order, self.importance.numpy(), price, self.units, self.counter, pairs)
         costs = self._remapped if self.step >= (1 - HORIZON) * self.steps else self._now
         found = land(self.units, order, price, self.kept, costs, target)
         if found is None:

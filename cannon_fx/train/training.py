@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cannon_fx.errors import RunError
+from cannon_fx.train.distillation import Teacher, divergence
 from cannon_fx.train.evaluate import Loader, evaluate
 from cannon_fx.train.protocol import Control, adopt_parameters_
 from cannon_fx.train.random_state import random_state, set_random_state_
@@ -53,8 +54,9 @@ class Training:
     `start` is given the number of optimiser steps of the first `descent` of the epochs and returns the control that
     makes the network sparse in them; the rest fine-tune. Without it: plain training, same schedule. SGD with Nesterov
     momentum; the learning rate is constant during the descent, then falls along a cosine. `loss` is a mean over
-    samples. `bfloat16` trains with autocast and channels last, about twice as fast; weights and evaluation stay in
-    float32.
+    samples; `distill`, from 0 to 1, is the share of it that asks instead for the answers which the network, a
+    classifier, gives now (distillation.py). `bfloat16` trains with autocast and channels last, about twice as fast;
+    weights and evaluation stay in float32.
 
     A step is one batch of the loader: in `accumulate` parts one after another, which takes less memory, each of them
     divided among the processes of torch.distributed, which are all given the same loaders. Batch norm sees one part,
@@ -74,6 +76,7 @@ class Training:
         momentum: float = 0.9,
         weight_decay: float = 1e-4,
         loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
+        distill: float = 0.0,
         device: torch.device | str = "cpu",
         bfloat16: bool = False,
         accumulate: int = 1,
@@ -86,6 +89,9 @@ class Training:
         self.epochs, self.learning_rate = epochs, learning_rate
         if not isinstance(train_loader, Sized) or not len(train_loader):
             raise RunError("train_loader has no length or no batches. Give a list or a DataLoader over a data set.")
+        if not 0 <= distill <= 1:
+            raise RunError(f"distill is {distill}: give a share of the loss, from 0 to 1.")
+        self.distill, self.teacher = distill, Teacher(self.model) if distill else None
         self.batches = len(train_loader)
         self.descent_epochs = max(1, round(epochs * descent)) if start else round(epochs * descent)
         # Modules that the user keeps in eval mode, such as a frozen batch norm, stay there.
@@ -177,8 +183,12 @@ class Training:
     def _backward(self, x: Tensor, y: Tensor, batch: int) -> Tensor:
         """Adds the gradients of some samples of a batch; their share of its loss, and how many of them are right."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
-            logits = self.model(x.contiguous(memory_format=self.format) if x.dim() == 4 else x)
-        loss = self.loss(logits.float() if self.bfloat16 else logits, y) * (len(y) / batch)
+            x = x.contiguous(memory_format=self.format) if x.dim() == 4 else x
+            logits, given = self.model(x), self.teacher(x) if self.teacher else None
+        loss = self.loss(logits.float() if self.bfloat16 else logits, y)
+        if given is not None:
+            loss = torch.lerp(loss, divergence(logits, given).to(loss.dtype), self.distill)
+        loss = loss * (len(y) / batch)
         (loss * ranks()).backward()  # of the processes' gradients, the mean counts
         return torch.stack([loss.detach(), (logits.argmax(1) == y).sum()])
 

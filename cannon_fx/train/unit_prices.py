@@ -59,10 +59,7 @@ def _made_pj(counter: Counter, left: Pairs, needed: Needed) -> Floats:
     plan, channels = counter.plan, counter.channels
     made, read, moved = (np.zeros(len(channels) + 2) for _ in range(3))
     for layer in plan.layers:
-        price = counter.prices[layer.name].sum_pj / layer.column_channels[:, None]  # of a channel, [J, I]
-        block = np.arange(layer.out_channels) // layer.out_block
-        paid = (price[block].T * sends(layer, counter.of_layer(layer, left))).sum(0)
-        made[channels.first[layer.name] + counter.columns[layer.name]] = paid
+        made[channels.first[layer.name] + counter.columns[layer.name]] = sums_pj(counter, layer, left)
     for step in channels.steps:
         if isinstance(step, Reading):
             read[step.source[np.any(left[step.layer.name], axis=0)[step.channel]]] = 1
@@ -75,6 +72,14 @@ def _made_pj(counter: Counter, left: Pairs, needed: Needed) -> Floats:
             source, target = step.source[goes], step.target[goes]
             np.add.at(made, target, _moved_pj(counter, step)[goes] + (made * share)[source])
     return np.where(channels.pinned, 0.0, made * share * read)
+
+
+def sums_pj(counter: Counter, layer: Layer, left: Pairs) -> Floats:
+    """The partial sums of each output channel that the counter's plan has of a layer."""
+    price = counter.prices[layer.name].sum_pj / layer.column_channels[:, None]  # of a channel, [J, I]
+    block = np.arange(layer.out_channels) // layer.out_block
+    found: Floats = (price[block].T * sends(layer, counter.of_layer(layer, left))).sum(0)
+    return found
 
 
 def _moved_pj(counter: Counter, step: Moving) -> Floats:

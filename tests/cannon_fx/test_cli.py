@@ -131,6 +131,7 @@ MISTAKES = {
     "last batch of one": (["--batch-size", "1197"], "leaves 1 of 1198 images"),
     "more parts than images": (["--accumulate", "50"], "of 1198 images for the last batch, too few for 50 x 1"),
     "zero parts": (["--accumulate", "0"], "accumulate is 0: give at least 1"),
+    "more than all of the loss": (["--distill", "1.5"], "distill is 1.5: give a share of the loss, from 0 to 1"),
     "seed too large": (["--seed", "99999999999999999999"], "below 2^63"),
     "folder name too long": (["--out", "x" * 300], "cannot make the output folder"),
     "chip too large": (["--chip", "large.toml"], "more than 65536 routers"),

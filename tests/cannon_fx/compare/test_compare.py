@@ -71,7 +71,7 @@ def config(**changes: Any) -> CompareConfig:
         "networks": ("cannon_fx.networks:digits_net",), "data": "digits", "chips": ("demo-32nm",),
         "methods": ("dense", "block-magnitude"), "budgets": ("energy/2",), "seeds": 1, "base_weights": (),
         "dense_epochs": 0, "epochs": 3, "batch_size": 400, "learning_rates": (0.05,), "group_size": 4,
-        "order": "snake", "bfloat16": False, "accumulate": 1, "device": "cpu",
+        "order": "snake", "bfloat16": False, "accumulate": 1, "distill": 0.0, "device": "cpu",
     }  # fmt: skip
     return CompareConfig(**options | changes)
 

@@ -131,6 +131,7 @@ def fails_in_rank_0() -> None:
 TRAININGS: dict[str, Callable[[], dict[str, Any]]] = {
     "cannon": lambda: trained("cannon"),
     "in parts": lambda: trained("cannon", accumulate=3),
+    "distilled": lambda: trained("cannon", distill=0.7),
     "magnitude": lambda: trained("connection"),
     "wrapped": lambda: trained("cannon", wrap=True, accumulate=2),
     "bfloat16 in parts": lambda: trained("cannon", torch.float32, accumulate=2, bfloat16=True),

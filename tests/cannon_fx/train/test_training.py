@@ -72,7 +72,7 @@ class Steps:
 Make = Callable[[], tuple[nn.Module, Training]]
 
 
-@pytest.fixture(params=["cannon", "unstructured", "depgraph", "plain"])
+@pytest.fixture(params=["cannon", "distilled", "unstructured", "depgraph", "plain"])
 def make(request: pytest.FixtureRequest, make_network: Callable[[], nn.Module], image: Tensor, batches: Batch) -> Make:
     """Makes the same training of four epochs with four steps each, with dropout, at every call."""
 
@@ -89,10 +89,11 @@ def make(request: pytest.FixtureRequest, make_network: Callable[[], nn.Module], 
             "cannon": lambda steps: apply_cannon(network, image, **CHIP).set_budget(budget, steps),
             "unstructured": lambda steps: MagnitudeControl(found, network, budget, steps, "weight"),
             "depgraph": lambda steps: FilterControl(network, replan, image, limit, budget, steps, "depgraph"),
-            "plain": None,
-        }[request.param]
+        }
         loader = DataLoader(Noisy(batches), batch_size=32, shuffle=True)
-        return network, Training(network, loader, batches, epochs=4, start=start)
+        distill = 0.7 if request.param == "distilled" else 0.0
+        control = start.get("cannon" if distill else request.param)
+        return network, Training(network, loader, batches, epochs=4, start=control, distill=distill)
 
     return training
 
