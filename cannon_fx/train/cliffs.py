@@ -6,10 +6,11 @@ the layer, share what they save together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cannon_fx.channels import Pairs
 from cannon_fx.counting import Counter
@@ -26,13 +27,15 @@ class Cliff:
     channels: int
     saved_pj: float
 
+    def passed(self, kept: NDArray[np.bool_]) -> bool:
+        """Whether so few are left when these units are kept."""
+        return int((~kept[self.unit]).sum()) >= self.channels
 
-def before_cliffs(
-    order: Floats, importance: Floats, price: Floats, units: Units, counter: Counter, pairs: Pairs
-) -> Floats:
+
+def before_cliffs(order: Floats, importance: Floats, price: Floats, ahead: Iterable[Cliff]) -> Floats:
     """The `order` of units, importance per price, with those before a cliff as low as the cliff makes them."""
     order = order.copy()
-    for cliff in cliffs(units, counter, pairs):
+    for cliff in ahead:
         unit, channels = np.unique(cliff.unit, return_counts=True)
         first = np.argsort(order[unit], kind="stable")
         bundle = unit[first][: np.searchsorted(np.cumsum(channels[first]), cliff.channels) + 1]

@@ -16,7 +16,7 @@ from cannon_fx.errors import RunError
 from cannon_fx.modules import BlockSparse
 from cannon_fx.plans import Keep, Plan
 from cannon_fx.train.budget import Budget, measure
-from cannon_fx.train.cliffs import before_cliffs
+from cannon_fx.train.cliffs import before_cliffs, cliffs
 from cannon_fx.train.landing import Kept, check_feasible, fill, foreseen, land, minimal, order_of
 from cannon_fx.train.penalty import Penalty
 from cannon_fx.train.ranks import first
@@ -27,7 +27,7 @@ UPDATES = 50
 """Updates of masks, prices and penalty over the whole descent."""
 
 MAPPINGS = 25
-"""How often in it what is left is mapped and placed anew."""
+"""How often in it what is left is mapped and placed anew, besides when a cliff has been passed."""
 
 HORIZON = 0.1
 """Share of the descent that the penalty looks ahead."""
@@ -136,10 +136,11 @@ class BudgetControl:
     def _update(self, optimizer: Optimizer) -> None:
         if not self.importance.any() and not self.landed:
             return  # nothing is known yet: mixed precision's first steps may all overflow
-        self.kept, fading, self.price = first(self._decide)
+        self.kept, fading, self.price, passed = first(self._decide)
         self._cut()
         self.penalty.fade(fading, self.penalty.strength_for(optimizer, max(1.0, HORIZON * self.steps)))
-        if self.landed or self.step * MAPPINGS // self.steps > (self.step - self._interval) * MAPPINGS // self.steps:
+        due = self.step * MAPPINGS // self.steps > (self.step - self._interval) * MAPPINGS // self.steps
+        if due or passed or self.landed:
             self._map()
 
     @property
@@ -149,23 +150,28 @@ class BudgetControl:
     def _map(self) -> None:
         self.mapped, self.counter = self.kept, self.whole.compact(self._pairs(self.kept))
 
-    def _decide(self) -> tuple[Kept, Kept, Floats]:
-        """Which units are kept now, which of them the target one horizon ahead will cut, and the prices of all."""
+    def _decide(self) -> tuple[Kept, Kept, Floats, bool]:
+        """Which units are kept, which of them will go within a horizon, all prices, and whether tiles became empty."""
         now = unit_prices(self.units, self.counter, self._pairs(self.kept), self.pricing)
         price = np.where(self.kept, now, self.price)
         order, target = order_of(self.importance.numpy(), price), self._target(self.step)
+        ahead = []
         if self.pricing == "energy":
-            pairs = self._pairs(self.kept)
-            order = before_cliffs(order, self.importance.numpy(), price, self.units, self.counter, pairs)
-        costs = self._remapped if self.step >= (1 - HORIZON) * self.steps else self._now
-        found = land(self.units, order, price, self.kept, costs, target)
+            ahead = list(cliffs(self.units, self.counter, self._pairs(self.kept)))
+            order = before_cliffs(order, self.importance.numpy(), price, ahead)
+        last = self.step >= (1 - HORIZON) * self.steps
+        found = None if last else land(self.units, order, price, self.kept, self._now, target)
+        if last or (found is not None and any(cliff.passed(found) for cliff in ahead)):
+            found = land(self.units, order, price, self.kept, self._remapped, target)
         if found is None:
             found = minimal(self.units, self.whole, self.given_units)
         if self.landed:
             # What was cut may return: a mapping on fewer tiles can leave room for it.
-            return fill(order, found, self.given_units, costs, target), np.zeros_like(found), price
-        ahead = self._target(self.step + HORIZON * self.steps)
-        return found, foreseen(order, price, found, ahead / target if target else 1.0), price
+            found = fill(self.units, order, price, found, self.given_units, self._remapped, target)
+            return found, np.zeros_like(found), price, False
+        later = self._target(self.step + HORIZON * self.steps)
+        fading = foreseen(order, price, found, later / target if target else 1.0)
+        return found, fading, price, any(cliff.passed(found) for cliff in ahead)
 
     def _now(self, kept: Kept) -> float:
         """What these would cost where they are."""

@@ -23,6 +23,9 @@ from cannon_fx.train.units import Units
 SLACK = 3e-3
 """Share of the limit that is not worth looking for units that fit into it."""
 
+ROOM = 0.03
+"""Share of the limit that is worth letting some units go for others."""
+
 TRIES = 32
 """Units that are tried for what is left of the limit."""
 
@@ -87,8 +90,35 @@ def best_of_layers(units: Units, order: Floats, kept: Kept) -> Kept:
     return best & kept
 
 
-def fill(order: Floats, found: Kept, given: Kept, costs: Callable[[Kept], float], limit: float) -> Kept:
-    """Adds, best first, each of the `given` units that still fits, until next to nothing of the limit is left."""
+def fill(
+    units: Units,
+    order: Floats,
+    price: Floats,
+    found: Kept,
+    given: Kept,
+    costs: Callable[[Kept], float],
+    limit: float,
+) -> Kept:
+    """Adds, best first, each of the `given` units that still fits, until next to nothing of the limit is left.
+
+    No unit fits where each would need another row block. Then, as long as there is ROOM, the best unit of a layer comes
+    all the same, and for it the least of all others go.
+    """
+    found = _filled(order, found, given, costs, limit)
+    best = np.flatnonzero(best_of_layers(units, order, given & ~found))
+    for unit in best[np.argsort(-order[best], kind="stable")]:
+        if costs(found) >= (1 - ROOM) * limit:
+            break
+        more, first = found.copy(), order.copy()
+        more[unit], first[unit] = True, math.inf
+        other = land(units, first, price, more, costs, limit)
+        if other is not None:
+            found = max(found, _filled(order, other, given, costs, limit), key=costs)
+    return found
+
+
+def _filled(order: Floats, found: Kept, given: Kept, costs: Callable[[Kept], float], limit: float) -> Kept:
+    """With those of the `given` units that fit."""
     left, value = np.flatnonzero(given & ~found), costs(found)
     for unit in left[np.argsort(-order[left], kind="stable")][:TRIES]:
         if value >= (1 - SLACK) * limit:

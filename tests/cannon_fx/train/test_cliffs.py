@@ -61,6 +61,10 @@ def test_tiles_go_with_the_last_channel_and_not_before(name: str, share: float, 
         unit, channels = np.unique(cliff.unit, return_counts=True)
         chosen = rng.permutation(len(unit))
         enough = int(np.searchsorted(np.cumsum(channels[chosen]), cliff.channels)) + 1
+        for count in (enough - 1, enough):
+            kept = case.kept.copy()
+            kept[unit[chosen[:count]]] = False
+            assert cliff.passed(kept) == (count == enough)
         assert case.tiles(*unit[chosen[:enough]]) < case.tiles(*unit[chosen[: enough - 1]])
 
 
@@ -98,7 +102,7 @@ def test_units_far_from_any_cliff_keep_their_order() -> None:
     importance = np.random.default_rng(2).random(case.units.count)
     price = unit_prices(case.units, case.counter, case.pairs(), "energy")
     order = importance / price
-    lowered = before_cliffs(order, importance, price, case.units, case.counter, case.pairs())
+    lowered = before_cliffs(order, importance, price, cliffs(case.units, case.counter, case.pairs()))
     assert (lowered <= order).all()
     read = case.units.of_group["17"]
     changed = read[lowered[read] < order[read]]

@@ -83,7 +83,7 @@ def test_lands_near_the_best_of_all_choices() -> None:
             limit = energies.max() / divisor
             kept = land(case.units, order, case.price(), case.all, case.here, limit)
             assert kept is not None
-            kept = fill(order, kept, case.all, case.here, limit)
+            kept = fill(case.units, order, case.price(), kept, case.all, case.here, limit)
             assert case.here(kept) <= limit
             shares.append(importance[kept].sum() / values[energies <= limit].max())
     assert len(choices) > 100
@@ -115,7 +115,7 @@ def test_energy_budget_is_used_up(divisor: float) -> None:
     limit, order = case.here(case.all) / divisor, order_of(worth(case, 3), case.price())
     kept = land(case.units, order, case.price(), case.all, case.anew, limit)
     assert kept is not None
-    assert 0.97 * limit <= case.anew(fill(order, kept, case.all, case.anew, limit)) <= limit
+    assert 0.97 * limit <= case.anew(fill(case.units, order, case.price(), kept, case.all, case.anew, limit)) <= limit
 
 
 def test_nothing_is_cut_without_need() -> None:
