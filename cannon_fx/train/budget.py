@@ -7,20 +7,20 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from cannon_fx.cost import Totals
+from cannon_fx.cost import Sums, Totals
 from cannon_fx.errors import InfeasibleError
 
 Metric = Literal["energy", "latency", "edp"]
 UNIT: dict[str, str] = {"energy": "pJ", "latency": "cycles", "edp": "pJ·cycles"}
 
 
-def factors(metric: Metric, totals: Totals) -> tuple[float, ...]:
+def factors(metric: Metric, totals: Totals | Sums) -> tuple[float, ...]:
     """What the metric is a product of: sums over phases, in pJ and cycles. Nothing else is computed."""
     names = {"energy": ("energy_pj",), "latency": ("latency_cycles",), "edp": ("energy_pj", "latency_cycles")}
     return tuple(getattr(totals, name) for name in names[metric])
 
 
-def measure(metric: Metric, totals: Totals) -> float:
+def measure(metric: Metric, totals: Totals | Sums) -> float:
     """The metric's value, in UNIT[metric]."""
     return math.prod(factors(metric, totals))
 

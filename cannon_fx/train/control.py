@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from cannon_fx.errors import RunError
 from cannon_fx.modules import BlockSparse
 from cannon_fx.plans import Keep, Plan
 from cannon_fx.train.budget import Budget, measure
-from cannon_fx.train.cliffs import before_cliffs, cliffs
+from cannon_fx.train.cliffs import Cliff, before_cliffs, cliffs
 from cannon_fx.train.landing import Kept, check_feasible, fill, foreseen, land, minimal, order_of
 from cannon_fx.train.penalty import Penalty
 from cannon_fx.train.ranks import first
@@ -155,27 +157,27 @@ class BudgetControl:
         now = unit_prices(self.units, self.counter, self._pairs(self.kept), self.pricing)
         price = np.where(self.kept, now, self.price)
         order, target = order_of(self.importance.numpy(), price), self._target(self.step)
-        ahead = []
+        ahead: list[Cliff] = []
         if self.pricing == "energy":
             ahead = list(cliffs(self.units, self.counter, self._pairs(self.kept)))
             order = before_cliffs(order, self.importance.numpy(), price, ahead)
-        last = self.step >= (1 - HORIZON) * self.steps
-        found = None if last else land(self.units, order, price, self.kept, self._now, target)
-        if last or (found is not None and any(cliff.passed(found) for cliff in ahead)):
-            found = land(self.units, order, price, self.kept, self._remapped, target)
+        costs = self._remapped if self.step >= (1 - HORIZON) * self.steps else partial(self._now, ahead)
+        found = land(self.units, order, price, self.kept, costs, target)
         if found is None:
             found = minimal(self.units, self.whole, self.given_units)
         if self.landed:
             # What was cut may return: a mapping on fewer tiles can leave room for it.
-            found = fill(self.units, order, price, found, self.given_units, self._remapped, target)
+            found = fill(self.units, order, price, found, self.given_units, costs, target)
             return found, np.zeros_like(found), price, False
         later = self._target(self.step + HORIZON * self.steps)
         fading = foreseen(order, price, found, later / target if target else 1.0)
         return found, fading, price, any(cliff.passed(found) for cliff in ahead)
 
-    def _now(self, kept: Kept) -> float:
-        """What these would cost where they are."""
-        return measure(self.budget.metric, self.counter.cost(self._pairs(kept), 1.0))
+    def _now(self, ahead: list[Cliff], kept: Kept) -> float:
+        """What these would cost where they are, less what will have ended with the cliffs that are passed by then."""
+        sums = self.counter.cost(self._pairs(kept), 1.0).of()
+        ended_pj = sum(cliff.saved_pj for cliff in ahead if cliff.passed(kept))
+        return measure(self.budget.metric, replace(sums, energy_pj=sums.energy_pj - ended_pj))
 
     def _remapped(self, kept: Kept) -> float:
         """What they would cost mapped anew: takes long, but cuts no more than has to go."""
