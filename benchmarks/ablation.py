@@ -40,7 +40,14 @@ def observe_norms(self: BudgetControl) -> None:
         name: module.pattern.sums(module.matrix(module.weight).square()).sum(0).double().numpy()
         for name, module in self.modules.items()
     }
-    self.importance = torch.from_numpy(self.units.per_unit(squares))
+    now = torch.from_numpy(self.units.per_unit(squares))
+    self.importance = torch.where(torch.from_numpy(self.kept), now, self.importance)
+
+
+def map_when_landed(self: BudgetControl, whole: Callable[[BudgetControl], None] = BudgetControl._map) -> None:
+    """Not before."""
+    if self.landed:
+        whole(self)
 
 
 @dataclass(frozen=True)
@@ -56,13 +63,13 @@ VARIANTS: dict[str, Variant] = {
     "cannon": Variant("the method as it is"),
     "distilled": Variant("and seven tenths of the loss from the network as it was given", options={"distill": 0.7}),
     "no cliffs": Variant(
-        "units before a cliff by their own price",
+        "units before a cliff ranked by their own price",
         partial(patch.object, control, "before_cliffs", lambda order, *_: order),
     ),
     "nothing fades": Variant("no penalty before the cut", partial(patch.object, penalty, "FADING", 0.0)),
     "mapped once": Variant(
-        "on the dense network's tiles until the last tenth of the descent",
-        partial(patch.object, control, "MAPPINGS", 0),
+        "priced on the dense network's tiles to the end of the descent",
+        partial(patch.object, BudgetControl, "_map", map_when_landed),
     ),
     "one cut": Variant("everything at once, at the descent's end", partial(patch.object, control, "UPDATES", 1)),
     "by norm": Variant(

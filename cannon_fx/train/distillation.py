@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
+from cannon_fx.errors import RunError
+from cannon_fx.wrappers import unwrapped
+
 TEMPERATURE = 4.0
 """By which answers are softened, so that those for wrong classes count too."""
 
@@ -16,7 +19,13 @@ class Teacher:
     """A frozen copy of a network as it is now."""
 
     def __init__(self, network: nn.Module) -> None:
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        """Hooks are copied, too. Raises RunError for a network that cannot be."""
+        try:
+            self.network = copy.deepcopy(unwrapped(network)).eval().requires_grad_(False)
+        except Exception as error:  # whatever the parts of the network raise
+            raise RunError(
+                f"the network cannot be copied to be its own teacher: {error}. Train without distill."
+            ) from error
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
@@ -28,7 +37,9 @@ class Teacher:
 def divergence(logits: Tensor, given: Tensor) -> Tensor:
     """How far softened `logits` [N, classes, ...] are from those `given`: T² KL, mean over all but the classes.
 
-    T² keeps its gradient as large as that of cross-entropy, whatever the temperature.
+    Near the teacher, T² makes it and its gradient the same for every temperature; far from it, a gradient is up to T
+    times as large as cross-entropy's.
     """
-    student, teacher = (log_softmax(values.float() / TEMPERATURE, 1) for values in (logits, given))
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    student, teacher = (log_softmax(values.to(dtype) / TEMPERATURE, 1) for values in (logits, given))
     return TEMPERATURE**2 * kl_div(student, teacher, reduction="none", log_target=True).sum(1).mean()

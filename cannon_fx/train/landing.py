@@ -26,6 +26,9 @@ SLACK = 3e-3
 ROOM = 0.03
 """Share of the limit that is worth letting some units go for others."""
 
+SWAPS = 8
+"""Units that are let in though others have to go for them, each of another layer."""
+
 TRIES = 32
 """Units that are tried for what is left of the limit."""
 
@@ -102,23 +105,28 @@ def fill(
     """Adds, best first, each of the `given` units that still fits, until next to nothing of the limit is left.
 
     No unit fits where each would need another row block. Then, as long as there is ROOM, the best unit of a layer comes
-    all the same, and for it the least of all others go.
+    all the same, and for it the least of all others go: using up what was asked for counts for more than importance,
+    which is an estimate.
     """
-    found = _filled(order, found, given, costs, limit)
+    found, value = _filled(order, found, given, costs, limit)
     best = np.flatnonzero(best_of_layers(units, order, given & ~found))
-    for unit in best[np.argsort(-order[best], kind="stable")]:
-        if costs(found) >= (1 - ROOM) * limit:
+    for unit in best[np.argsort(-order[best], kind="stable")][:SWAPS]:
+        if value >= (1 - ROOM) * limit:
             break
         more, first = found.copy(), order.copy()
         more[unit], first[unit] = True, math.inf
         other = land(units, first, price, more, costs, limit)
         if other is not None:
-            found = max(found, _filled(order, other, given, costs, limit), key=costs)
+            other, other_value = _filled(order, other, given, costs, limit)
+            if other_value > value:
+                found, value = other, other_value
     return found
 
 
-def _filled(order: Floats, found: Kept, given: Kept, costs: Callable[[Kept], float], limit: float) -> Kept:
-    """With those of the `given` units that fit."""
+def _filled(
+    order: Floats, found: Kept, given: Kept, costs: Callable[[Kept], float], limit: float
+) -> tuple[Kept, float]:
+    """With those of the `given` units that fit, and the cost."""
     left, value = np.flatnonzero(given & ~found), costs(found)
     for unit in left[np.argsort(-order[left], kind="stable")][:TRIES]:
         if value >= (1 - SLACK) * limit:
@@ -127,7 +135,7 @@ def _filled(order: Floats, found: Kept, given: Kept, costs: Callable[[Kept], flo
         more[unit] = True
         if (with_it := costs(more)) <= limit:
             found, value = more, with_it
-    return found
+    return found, value
 
 
 def foreseen(order: Floats, price: Floats, kept: Kept, share: float) -> Kept:

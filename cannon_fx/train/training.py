@@ -217,6 +217,7 @@ class Training:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "control": self.control.state_dict() if self.control else None,
+            "teacher": self.teacher.network.state_dict() if self.teacher else None,
             "random": gathered([self.random_at_start, random_state()]),
         }
 
@@ -227,6 +228,8 @@ class Training:
             self.control.load_state_dict(state["control"])
             adopt_parameters_(self.optimizer, self.model)
         self.model.load_state_dict(state["model"])
+        if self.teacher:
+            self.teacher.network.load_state_dict(state["teacher"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.random_at_start, now = state["random"][rank()]
         set_random_state_(now)

@@ -28,7 +28,7 @@ def test_divergence_is_relative_entropy_of_softened_answers(shape: tuple[int, ..
     assert float(divergence(student, teacher)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_its_gradient_is_about_that_of_cross_entropy_whatever_the_temperature() -> None:
+def test_near_the_teacher_it_is_half_the_squared_distance() -> None:
     """Near the teacher, T^2 KL is half the squared distance of the logits, centred, over the number of classes."""
     teacher = torch.randn(4, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.1
     step = torch.randn(4, 10, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.1
@@ -37,8 +37,8 @@ def test_its_gradient_is_about_that_of_cross_entropy_whatever_the_temperature() 
     assert float(divergence(teacher + step, teacher)) == pytest.approx(float(expected), rel=1e-2)
 
 
-def network() -> nn.Module:
-    torch.manual_seed(0)
+def network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
 
 
@@ -69,6 +69,35 @@ def test_the_teacher_is_the_network_as_it_was_given(batches: Batches, image: Ten
         with torch.no_grad():
             answers[distill] = float(torch.stack([divergence(model(x), given(x)) for x, _ in batches]).mean())
     assert answers[1.0] < answers[0.0] / 2
+
+
+def test_a_resumed_training_has_the_teacher_of_the_first(batches: Batches) -> None:
+    """Also when it was made from other weights."""
+    first = Training(network(), batches, batches, epochs=2, distill=0.7)
+    first.run_epoch()
+    second = Training(network(seed=1), batches, batches, epochs=2, distill=0.7)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert first.run_epoch().loss == second.run_epoch().loss
+    assert first.teacher
+    assert second.teacher
+    torch.testing.assert_close(second.teacher.network.state_dict(), first.teacher.network.state_dict(), rtol=0, atol=0)
+
+
+def test_the_teacher_does_not_drop_out(batches: Batches) -> None:
+    training = Training(nn.Sequential(network(), nn.Dropout(0.9)), batches, batches, epochs=1, distill=0.7)
+    training.run_epoch()
+    assert training.teacher
+    x = batches[0][0]
+    torch.testing.assert_close(training.teacher(x), network()(x))
+
+
+def test_a_network_that_cannot_be_copied(batches: Batches) -> None:
+    model = network()
+    model.seen = model(batches[0][0])  # type: ignore[assignment]
+    with pytest.raises(
+        RunError, match=r"the network cannot be copied to be its own teacher: .* Train without distill\."
+    ):
+        Training(model, batches, batches, epochs=1, distill=0.7)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])

@@ -110,7 +110,7 @@ def test_float16_with_a_gradient_scaler(network: nn.Module, image: Tensor, batch
     dense, scaler = plan.cost().energy_pj, torch.amp.GradScaler("cpu", init_scale=2.0**26)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
     overflowed = 0
-    for step in range(360):
+    for step in range(240):
         x, y = batches[step % 4]
         with torch.autocast("cpu", torch.float16):
             logits = network(x)
