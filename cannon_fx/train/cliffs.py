@@ -21,7 +21,7 @@ from cannon_fx.train.units import Units
 
 @dataclass(frozen=True)
 class Cliff:
-    """`saved_pj` end with the last of `channels` of a layer's channels, whichever; `unit` is that of each of them."""
+    """`saved_pj` end when any `channels` of a layer's channels have gone; `unit` is that of each that it has."""
 
     unit: Ints
     channels: int
@@ -33,7 +33,10 @@ class Cliff:
 
 
 def before_cliffs(order: Floats, importance: Floats, price: Floats, ahead: Iterable[Cliff]) -> Floats:
-    """The `order` of units, importance per price, with those before a cliff as low as the cliff makes them."""
+    """The `order` of units, importance per price, with those before a cliff as low as the cliff makes them.
+
+    Of several layers that read the same units, one after another.
+    """
     order = order.copy()
     for cliff in ahead:
         unit, channels = np.unique(cliff.unit, return_counts=True)

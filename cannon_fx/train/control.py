@@ -153,7 +153,7 @@ class BudgetControl:
         self.mapped, self.counter = self.kept, self.whole.compact(self._pairs(self.kept))
 
     def _decide(self) -> tuple[Kept, Kept, Floats, bool]:
-        """Which units are kept, which of them will go within a horizon, all prices, and whether tiles became empty."""
+        """Which units are kept, which of them will go within a horizon, all prices, and whether a cliff is passed."""
         now = unit_prices(self.units, self.counter, self._pairs(self.kept), self.pricing)
         price = np.where(self.kept, now, self.price)
         order, target = order_of(self.importance.numpy(), price), self._target(self.step)
