@@ -17,6 +17,7 @@ from cannon_fx.errors import RunError
 from cannon_fx.hw.reading import shown
 from cannon_fx.methods import MEANING, Method
 from cannon_fx.passes.place import PlacementOrder
+from cannon_fx.train.distillation import check_share
 
 T = TypeVar("T")
 
@@ -86,8 +87,7 @@ class RunConfig:
             raise RunError(f"seed is {self.seed}: give one below 2^63.")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise RunError(f"learning_rate is {self.learning_rate}: give a positive number.")
-        if not 0 <= self.distill <= 1:
-            raise RunError(f"distill is {self.distill}: give a share of the loss, from 0 to 1.")
+        check_share(self.distill)
         if not self.methods or len(set(self.methods)) < len(self.methods):
             raise RunError("methods must name each method once: choose among " + METHODS + ".")
         try:

@@ -154,12 +154,13 @@ class BudgetControl:
 
     def _decide(self) -> tuple[Kept, Kept, Floats, bool]:
         """Which units are kept, which of them will go within a horizon, all prices, and whether a cliff is passed."""
-        now = unit_prices(self.units, self.counter, self._pairs(self.kept), self.pricing)
+        pairs = self._pairs(self.kept)
+        now = unit_prices(self.units, self.counter, pairs, self.pricing)
         price = np.where(self.kept, now, self.price)
         order, target = order_of(self.importance.numpy(), price), self._target(self.step)
         ahead: list[Cliff] = []
         if self.pricing == "energy":
-            ahead = list(cliffs(self.units, self.counter, self._pairs(self.kept)))
+            ahead = list(cliffs(self.units, self.counter, pairs))
             order = before_cliffs(order, self.importance.numpy(), price, ahead)
         costs = self._remapped if self.step >= (1 - HORIZON) * self.steps else partial(self._now, ahead)
         found = land(self.units, order, price, self.kept, costs, target)

@@ -15,6 +15,12 @@ TEMPERATURE = 4.0
 """By which answers are softened, so that those for wrong classes count too."""
 
 
+def check_share(distill: float) -> None:
+    """Raises RunError for what is no share of the loss."""
+    if not 0 <= distill <= 1:
+        raise RunError(f"distill is {distill}: give a share of the loss, from 0 to 1.")
+
+
 class Teacher:
     """A frozen copy of a network as it is now."""
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cannon_fx.errors import RunError
-from cannon_fx.train.distillation import Teacher, divergence
+from cannon_fx.train.distillation import Teacher, check_share, divergence
 from cannon_fx.train.evaluate import Loader, evaluate
 from cannon_fx.train.protocol import Control, adopt_parameters_
 from cannon_fx.train.random_state import random_state, set_random_state_
@@ -89,8 +89,7 @@ class Training:
         self.epochs, self.learning_rate = epochs, learning_rate
         if not isinstance(train_loader, Sized) or not len(train_loader):
             raise RunError("train_loader has no length or no batches. Give a list or a DataLoader over a data set.")
-        if not 0 <= distill <= 1:
-            raise RunError(f"distill is {distill}: give a share of the loss, from 0 to 1.")
+        check_share(distill)
         self.distill, self.teacher = distill, Teacher(self.model) if distill else None
         self.batches = len(train_loader)
         self.descent_epochs = max(1, round(epochs * descent)) if start else round(epochs * descent)
